@@ -1,0 +1,38 @@
+//! The page: drop a picture, type a prompt, see boxes.
+//!
+//! A client of the worker that hosts the engine: it turns what the person does into requests and
+//! the worker's events into what is on the screen. It computes no inference. What is plain
+//! arithmetic (scenes, scores, colours, prompts) is kept apart from the browser and tested
+//! natively.
+
+#![expect(unreachable_pub, reason = "the macro of components writes `pub`")]
+
+mod header;
+mod icon;
+mod notice;
+mod page;
+mod palette;
+mod platform;
+mod prompt;
+mod results;
+mod samples;
+mod scene;
+mod session;
+mod stage;
+mod state;
+mod status;
+mod theme;
+mod truth;
+mod vocabulary;
+mod wording;
+
+use leptos::prelude::mount_to_body;
+
+/// Puts the page into the document, in place of what stood there while it was on its way.
+pub fn mount() {
+    console_error_panic_hook::set_once();
+    if let Some(waiting) = platform::page::document().get_element_by_id("starting") {
+        waiting.remove();
+    }
+    mount_to_body(page::App);
+}

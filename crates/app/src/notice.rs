@@ -1,0 +1,164 @@
+//! What went wrong, and what to do about it.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use paligemma_browser::protocol::{PROTOCOL_VERSION, Problem, ProblemKind};
+
+use crate::icon::{Glyph, Icon};
+use crate::platform::{clipboard, page as browser};
+use crate::session::Session;
+use crate::state::{EngineState, Page};
+use crate::wording;
+
+/// Why the model cannot answer, with what can be done about it.
+#[component]
+pub(crate) fn EngineNotice(
+    /// The page's state.
+    page: Page,
+    /// The conversation with the worker.
+    session: Session,
+) -> impl IntoView {
+    let problem = Memo::new(move |_| {
+        page.engine.with(|engine| match engine {
+            EngineState::Failed(problem) => Some(problem.clone()),
+            _ => None,
+        })
+    });
+    move || {
+        let problem = problem.get()?;
+        let retry = can_retry(problem.kind);
+        let diagnostics = diagnostics(&problem);
+        Some(view! {
+            <Notice problem=problem.clone()>
+                <div class="actions">
+                    <Show when=move || retry>
+                        <button class="primary" id="retry" type="button" on:click=move |_| session.connect()>
+                            "Try again"
+                        </button>
+                    </Show>
+                    <CopyButton label="Copy diagnostics" text=diagnostics.clone() />
+                </div>
+                <details>
+                    <summary>"Diagnostics"</summary>
+                    <pre id="diagnostics">{diagnostics.clone()}</pre>
+                </details>
+            </Notice>
+        })
+    }
+}
+
+/// A message with an icon; what is inside stands below it.
+#[component]
+pub(crate) fn Notice(
+    /// What happened.
+    problem: Problem,
+    /// Buttons, more to read.
+    children: Children,
+) -> impl IntoView {
+    view! {
+        <div class="notice" role="alert" data-kind=kind_name(problem.kind)>
+            <Icon glyph=glyph(problem.kind) />
+            <div>
+                <h2>{wording::title(problem.kind)}</h2>
+                <p>{problem.message}</p>
+                {children()}
+            </div>
+        </div>
+    }
+}
+
+/// Copies a text and says so.
+#[component]
+pub(crate) fn CopyButton(
+    /// What it says.
+    label: &'static str,
+    /// What it copies.
+    #[prop(into)]
+    text: Signal<String>,
+) -> impl IntoView {
+    let copied = RwSignal::new(None);
+    let copy = move |_| {
+        spawn_local(async move {
+            copied.set(Some(clipboard::copy(&text.get_untracked()).await));
+            set_timeout(move || copied.set(None), std::time::Duration::from_secs(2));
+        });
+    };
+    let words = move || match copied.get() {
+        None => label,
+        Some(true) => "Copied",
+        Some(false) => "Copy it by hand",
+    };
+    let glyph = move || {
+        if copied.get() == Some(true) {
+            Glyph::Tick
+        } else {
+            Glyph::Copy
+        }
+    };
+    view! {
+        <button class="quiet" type="button" on:click=copy>
+            {move || view! { <Icon glyph=glyph() /> }}
+            <span aria-live="polite">{words}</span>
+        </button>
+    }
+}
+
+/// Whether the same thing may well work a second time.
+fn can_retry(kind: ProblemKind) -> bool {
+    !matches!(
+        kind,
+        ProblemKind::InsecureContext | ProblemKind::NoWebGpu | ProblemKind::LimitsTooSmall
+    )
+}
+
+fn glyph(kind: ProblemKind) -> Glyph {
+    match kind {
+        ProblemKind::InsecureContext => Glyph::Lock,
+        ProblemKind::NoWebGpu
+        | ProblemKind::NoAdapter
+        | ProblemKind::LimitsTooSmall
+        | ProblemKind::DeviceLost => Glyph::Chip,
+        ProblemKind::Picture => Glyph::Picture,
+        ProblemKind::Network => Glyph::Offline,
+        ProblemKind::Checkpoint
+        | ProblemKind::Prompt
+        | ProblemKind::Worker
+        | ProblemKind::Internal => Glyph::Warning,
+    }
+}
+
+/// The case as the protocol spells it.
+fn kind_name(kind: ProblemKind) -> String {
+    serde_json::to_value(kind)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn diagnostics(problem: &Problem) -> String {
+    let mut lines = vec![
+        format!("Problem: {} – {}", kind_name(problem.kind), problem.message),
+        format!(
+            "Page: {} {}, protocol {PROTOCOL_VERSION}",
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION")
+        ),
+    ];
+    lines.extend(
+        browser::facts()
+            .into_iter()
+            .map(|(name, value)| format!("{name}: {value}")),
+    );
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_spelled_as_in_the_protocol() {
+        assert_eq!(kind_name(ProblemKind::InsecureContext), "insecure-context");
+        assert_eq!(kind_name(ProblemKind::NoWebGpu), "no-web-gpu");
+    }
+}

@@ -1,0 +1,73 @@
+//! Files: addresses for them, their bytes, fetching them.
+
+use js_sys::ArrayBuffer;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, HtmlImageElement, Response, Url};
+
+/// A `blob:` address, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct ObjectUrl(String);
+
+impl ObjectUrl {
+    /// An address for the blob's bytes; none when the browser gives none.
+    pub(crate) fn new(blob: &Blob) -> Option<Self> {
+        Url::create_object_url_with_blob(blob).ok().map(Self)
+    }
+
+    /// The address.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for ObjectUrl {
+    fn drop(&mut self) {
+        // An address that is already gone needs no more.
+        let _ = Url::revoke_object_url(&self.0);
+    }
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// What the browser says, e.g. that the file was removed since it was chosen.
+pub(crate) async fn bytes(blob: &Blob) -> Result<ArrayBuffer, JsValue> {
+    JsFuture::from(blob.array_buffer()).await?.dyn_into()
+}
+
+/// An image element whose picture is decoded.
+///
+/// # Errors
+/// The browser cannot fetch or decode it.
+pub(crate) async fn image(url: &str) -> Result<HtmlImageElement, JsValue> {
+    let image = HtmlImageElement::new()?;
+    image.set_src(url);
+    JsFuture::from(image.decode()).await?;
+    Ok(image)
+}
+
+/// A file of this site.
+///
+/// # Errors
+/// It cannot be fetched, or the server answers with an error.
+pub(crate) async fn fetch(url: &str) -> Result<Blob, JsValue> {
+    let answer: Response = JsFuture::from(super::page::window().fetch_with_str(url))
+        .await?
+        .dyn_into()?;
+    if !answer.ok() {
+        return Err(JsValue::from_str(&format!("{url}: {}", answer.status())));
+    }
+    JsFuture::from(answer.blob()?).await?.dyn_into()
+}
+
+/// A file's text.
+///
+/// # Errors
+/// What the browser says.
+pub(crate) async fn text(blob: &Blob) -> Result<String, JsValue> {
+    Ok(JsFuture::from(blob.text())
+        .await?
+        .as_string()
+        .unwrap_or_default())
+}

@@ -1,0 +1,6 @@
+//! What the page asks of the browser, in Rust's terms.
+
+pub(crate) mod canvas;
+pub(crate) mod clipboard;
+pub(crate) mod file;
+pub(crate) mod page;

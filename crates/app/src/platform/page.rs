@@ -1,0 +1,78 @@
+//! The page's own window: address, colour scheme, things to know when something goes wrong.
+
+use js_sys::Reflect;
+use wasm_bindgen::JsValue;
+use web_sys::{Document, UrlSearchParams, Window};
+
+/// The window.
+///
+/// # Panics
+/// Outside a page, where none of this crate's components can exist.
+pub(crate) fn window() -> Window {
+    leptos::prelude::window()
+}
+
+/// The document.
+///
+/// # Panics
+/// Outside a page, as [`window`].
+pub(crate) fn document() -> Document {
+    leptos::prelude::document()
+}
+
+/// The scene that the address asks for: `?seed=7`.
+pub(crate) fn seed_in_address() -> Option<u32> {
+    let search = window().location().search().ok()?;
+    UrlSearchParams::new_with_str(&search)
+        .ok()?
+        .get("seed")?
+        .parse()
+        .ok()
+}
+
+/// Writes the scene into the address, or takes it out, so that the address leads back to what is
+/// on the stage.
+pub(crate) fn set_seed_in_address(seed: Option<u32>) {
+    let address = || -> Result<(), JsValue> {
+        let url = web_sys::Url::new(&window().location().href()?)?;
+        match seed {
+            Some(seed) => url.search_params().set("seed", &seed.to_string()),
+            None => url.search_params().delete("seed"),
+        }
+        window()
+            .history()?
+            .replace_state_with_url(&JsValue::NULL, "", Some(&url.href()))
+    };
+    // Browsers limit how often an address may change; the picture is there all the same.
+    let _ = address();
+}
+
+/// A number that differs each time, for scenes that nobody asked for by number.
+pub(crate) fn any_seed() -> u32 {
+    (js_sys::Math::random() * 100_000.0) as u32
+}
+
+/// Facts about this browser, for someone who tries to help.
+pub(crate) fn facts() -> Vec<(&'static str, String)> {
+    let window = window();
+    let navigator = window.navigator();
+    let has_webgpu = Reflect::get(&navigator, &"gpu".into()).is_ok_and(|gpu| gpu.is_object());
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    vec![
+        (
+            "Browser",
+            navigator
+                .user_agent()
+                .unwrap_or_else(|_| "unknown".to_owned()),
+        ),
+        (
+            "Origin",
+            window
+                .location()
+                .origin()
+                .unwrap_or_else(|_| "unknown".to_owned()),
+        ),
+        ("Secure context", yes_no(window.is_secure_context())),
+        ("WebGPU", yes_no(has_webgpu)),
+    ]
+}

@@ -1,0 +1,27 @@
+//! What came out: things found, words, raw text, times.
+
+mod answer;
+mod found;
+mod timings;
+
+use leptos::prelude::*;
+
+use self::answer::RawAnswer;
+use self::found::Found;
+use self::timings::TimingTable;
+use crate::state::Page;
+
+/// Everything about the latest answer.
+#[component]
+pub(crate) fn Results(
+    /// The page's state.
+    page: Page,
+) -> impl IntoView {
+    view! {
+        <section class="card results" aria-label="Results">
+            <Found page />
+            <RawAnswer page />
+            <TimingTable page />
+        </section>
+    }
+}

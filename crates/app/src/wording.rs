@@ -1,0 +1,109 @@
+//! Numbers and names as people read them.
+
+use paligemma_browser::protocol::{Detection, ProblemKind};
+
+use crate::vocabulary::Kind;
+
+/// `4.2 MB`.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// `86 ms`, `1.24 s`.
+pub(crate) fn duration(milliseconds: f64) -> String {
+    if milliseconds < 10.0 {
+        format!("{milliseconds:.1} ms")
+    } else if milliseconds < 1000.0 {
+        format!("{milliseconds:.0} ms")
+    } else {
+        format!("{:.2} s", milliseconds / 1000.0)
+    }
+}
+
+/// `5.1 million`, `3.0 billion`.
+pub(crate) fn count_of_weights(parameters: u64) -> String {
+    let parameters = parameters as f64;
+    if parameters >= 1e9 {
+        format!("{:.1} billion", parameters / 1e9)
+    } else {
+        format!("{:.1} million", parameters / 1e6)
+    }
+}
+
+/// `2 cats, 1 bus`, in the order of their first appearance.
+pub(crate) fn inventory(detections: &[Detection]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for detection in detections {
+        match counts
+            .iter_mut()
+            .find(|(label, _)| *label == detection.label)
+        {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&detection.label, 1)),
+        }
+    }
+    let words: Vec<String> = counts
+        .into_iter()
+        .map(|(label, count)| match (count, Kind::named(label)) {
+            (1, _) => format!("1 {label}"),
+            (_, Some(kind)) => format!("{count} {}", kind.plural),
+            (_, None) => format!("{count} × {label}"),
+        })
+        .collect();
+    words.join(", ")
+}
+
+/// `1 box`, `3 boxes`.
+pub(crate) fn boxes(count: usize) -> String {
+    if count == 1 {
+        "1 box".to_owned()
+    } else {
+        format!("{count} boxes")
+    }
+}
+
+/// What went wrong, in a few words.
+pub(crate) fn title(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::InsecureContext => "This address is not secure",
+        ProblemKind::NoWebGpu => "This browser has no WebGPU",
+        ProblemKind::NoAdapter => "No graphics adapter to compute with",
+        ProblemKind::LimitsTooSmall => "This graphics adapter is too small for the model",
+        ProblemKind::DeviceLost => "The graphics adapter was lost",
+        ProblemKind::Picture => "This picture cannot be used",
+        ProblemKind::Network => "The model could not be fetched",
+        ProblemKind::Checkpoint => "The model’s files cannot be used",
+        ProblemKind::Prompt => "This prompt cannot be answered",
+        ProblemKind::Worker => "The background worker stopped",
+        ProblemKind::Internal => "Something went wrong",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_two_or_three_digits() {
+        assert_eq!(duration(3.14159), "3.1 ms");
+        assert_eq!(duration(86.4), "86 ms");
+        assert_eq!(duration(1_239.0), "1.24 s");
+        assert_eq!(megabytes(10_268_128), "10.3 MB");
+        assert_eq!(count_of_weights(5_120_000), "5.1 million");
+        assert_eq!(count_of_weights(3_030_000_000), "3.0 billion");
+    }
+
+    #[test]
+    fn things_are_counted_by_name() {
+        let labels = ["cat", "bus", "cat", "red hat", "red hat", "bus"];
+        let detections: Vec<Detection> = labels
+            .iter()
+            .map(|label| Detection {
+                label: (*label).to_owned(),
+                bbox: [0.0; 4],
+            })
+            .collect();
+        assert_eq!(inventory(&detections), "2 cats, 2 buses, 2 × red hat");
+        assert_eq!(inventory(&detections[..2]), "1 cat, 1 bus");
+    }
+}

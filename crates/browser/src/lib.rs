@@ -1,0 +1,13 @@
+//! The browser as a platform: the worker that hosts the engine and the client that talks to it.
+//!
+//! The page uses [`client`] and [`protocol`]; neither knows the engine. The worker's half, which
+//! does, is compiled with the feature `worker` only, so that the page's binary stays small.
+
+pub mod client;
+mod environment;
+#[cfg(feature = "worker")]
+pub mod http;
+pub mod message;
+pub mod protocol;
+#[cfg(feature = "worker")]
+pub mod worker;

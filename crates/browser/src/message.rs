@@ -1,0 +1,77 @@
+//! Protocol messages as JavaScript values, the form in which `postMessage` carries them.
+
+use js_sys::{ArrayBuffer, Reflect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, JsValue};
+
+use crate::protocol::{Problem, ProblemKind};
+
+/// The property of a request's message that holds the transferred bytes of a picture.
+const BYTES: &str = "bytes";
+
+/// A message as a plain JavaScript object.
+///
+/// # Errors
+/// [`ProblemKind::Internal`] when a value has no JavaScript counterpart (an integer over 2^53).
+pub fn to_js(message: &impl Serialize) -> Result<JsValue, Problem> {
+    serde_wasm_bindgen::to_value(message).map_err(|error| {
+        internal(format!(
+            "A message could not be prepared for the worker ({error}): reload the page, and \
+             report this if it happens again."
+        ))
+    })
+}
+
+/// A message from its JavaScript form, checked.
+///
+/// # Errors
+/// [`ProblemKind::Internal`] naming what does not fit the protocol.
+pub fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, Problem> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| {
+        internal(format!(
+            "A message between the page and its worker is not in the agreed form ({error}): \
+             reload the page, and report this if it happens again."
+        ))
+    })
+}
+
+/// Puts a picture's bytes beside a request.
+///
+/// # Errors
+/// [`ProblemKind::Internal`] when `message` is not an object.
+pub fn attach_bytes(message: &JsValue, bytes: &ArrayBuffer) -> Result<(), Problem> {
+    match Reflect::set(message, &JsValue::from_str(BYTES), bytes) {
+        Ok(true) => Ok(()),
+        _ => Err(internal(
+            "A picture could not be attached to its message: reload the page, and report this if \
+             it happens again."
+                .to_owned(),
+        )),
+    }
+}
+
+/// The bytes that [`attach_bytes`] put beside a request, if any.
+pub fn attached_bytes(message: &JsValue) -> Option<ArrayBuffer> {
+    Reflect::get(message, &JsValue::from_str(BYTES))
+        .ok()?
+        .dyn_into()
+        .ok()
+}
+
+/// The `id` of a message, even if it is not one of the protocol's: whom to answer about it.
+pub fn id(message: &JsValue) -> Option<u32> {
+    let id = Reflect::get(message, &JsValue::from_str("id"))
+        .ok()?
+        .as_f64()?;
+    // Lossless: nothing else equals its own conversion.
+    let whole = id as u32;
+    (f64::from(whole) == id).then_some(whole)
+}
+
+fn internal(message: String) -> Problem {
+    Problem {
+        kind: ProblemKind::Internal,
+        message,
+    }
+}

@@ -1,0 +1,279 @@
+//! What the page and the worker say to each other: plain data, no handles.
+//!
+//! Every request carries an `id`; every event that answers it carries the same one. Picture bytes
+//! are not part of these messages: they travel beside them as a transferred `ArrayBuffer`, so
+//! that a large photo is never copied or re-encoded.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// From the page to the worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Request {
+    /// Load a checkpoint; answered by `Loading`… then `Ready` or `Failed`.
+    Load {
+        /// Identifies the answers.
+        id: u32,
+        /// URL of a folder in the hub layout, absolute or relative to the page.
+        folder: String,
+    },
+    /// Decode a picture and keep it under `picture`; the file's bytes are transferred alongside.
+    /// Answered by `Picture` or `Failed`.
+    Picture {
+        /// Identifies the answers.
+        id: u32,
+        /// The page's name for the picture, used by later `Run` requests.
+        picture: u32,
+    },
+    /// Forget a picture and its encoded features.
+    DropPicture {
+        /// The page's name for the picture.
+        picture: u32,
+    },
+    /// Answer a prompt about one or more pictures; answered by `EncodingImage`, `Prefill`,
+    /// `Token`… then `Done` or `Failed`.
+    Run {
+        /// Identifies the answers.
+        id: u32,
+        /// Pictures by the page's names, in the order of the prompt.
+        pictures: Vec<u32>,
+        /// The prompt as typed, e.g. `detect cat ; dog`.
+        prompt: String,
+        /// Most tokens to generate.
+        max_new_tokens: usize,
+    },
+    /// Stop the running request with this id at the next token; it ends with `Done` and
+    /// `Stopped::Cancelled`.
+    Cancel {
+        /// The request to stop.
+        id: u32,
+    },
+}
+
+impl Request {
+    /// The id that answers will carry; `None` for a request that has no answer of its own.
+    pub fn id(&self) -> Option<u32> {
+        match self {
+            Request::Load { id, .. } | Request::Picture { id, .. } | Request::Run { id, .. } => {
+                Some(*id)
+            }
+            Request::DropPicture { .. } | Request::Cancel { .. } => None,
+        }
+    }
+}
+
+/// From the worker to the page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event {
+    /// The worker has started and listens.
+    Started {
+        /// [`PROTOCOL_VERSION`] of the worker.
+        protocol: u32,
+    },
+    /// Bytes of the checkpoint on the GPU so far.
+    Loading {
+        /// The `Load` this answers.
+        id: u32,
+        /// Bytes done.
+        loaded_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// The checkpoint is on the GPU.
+    Ready {
+        /// The `Load` this answers.
+        id: u32,
+        /// What was loaded.
+        model: ModelInfo,
+        /// What computes.
+        adapter: AdapterInfo,
+        /// Milliseconds it took.
+        load_ms: f64,
+    },
+    /// A picture is decoded.
+    Picture {
+        /// The `Picture` request this answers.
+        id: u32,
+        /// Pixels as a person sees it (EXIF orientation applied).
+        width: u32,
+        /// Pixels.
+        height: u32,
+    },
+    /// The vision tower starts on a picture it has not seen.
+    EncodingImage {
+        /// The `Run` this answers.
+        id: u32,
+    },
+    /// The prompt is being read.
+    Prefill {
+        /// The `Run` this answers.
+        id: u32,
+        /// Tokens of images and prompt together.
+        tokens: usize,
+    },
+    /// A token was generated.
+    Token {
+        /// The `Run` this answers.
+        id: u32,
+        /// The answer so far, whole characters only.
+        text: String,
+        /// The objects so far; a box is here as soon as its four coordinates are.
+        detections: Vec<Detection>,
+        /// Tokens generated so far.
+        count: usize,
+    },
+    /// The answer is complete.
+    Done {
+        /// The `Run` this answers.
+        id: u32,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A request failed; the worker goes on listening.
+    Failed {
+        /// The request this answers.
+        id: u32,
+        /// What happened.
+        problem: Problem,
+    },
+}
+
+impl Event {
+    /// The request this answers; `None` for `Started`.
+    pub fn id(&self) -> Option<u32> {
+        match self {
+            Event::Started { .. } => None,
+            Event::Loading { id, .. }
+            | Event::Ready { id, .. }
+            | Event::Picture { id, .. }
+            | Event::EncodingImage { id }
+            | Event::Prefill { id, .. }
+            | Event::Token { id, .. }
+            | Event::Done { id, .. }
+            | Event::Failed { id, .. } => Some(*id),
+        }
+    }
+
+    /// Whether this is the last event of its request.
+    pub fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Event::Ready { .. } | Event::Picture { .. } | Event::Done { .. } | Event::Failed { .. }
+        )
+    }
+}
+
+/// An object the model found, in a picture's pixels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// As the model wrote it; empty while it is still being written.
+    pub label: String,
+    /// `[x0, y0, x1, y1]` in (fractional) pixels of the picture as a person sees it.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+}
+
+/// A finished answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The raw text, location tokens included.
+    pub text: String,
+    /// Generated ids, without the end token.
+    pub token_ids: Vec<u32>,
+    /// Why generation ended.
+    pub stopped: Stopped,
+    /// The objects in `text`.
+    pub detections: Vec<Detection>,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stopped {
+    /// The model wrote its end token.
+    Eos,
+    /// `max_new_tokens` or the context was reached.
+    Length,
+    /// The person stopped it.
+    Cancelled,
+}
+
+/// Wall-clock milliseconds of each stage of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Encoding the pictures; 0 when their features were still on the GPU.
+    pub vision_ms: f64,
+    /// Reading images and prompt, up to the first token.
+    pub prefill_ms: f64,
+    /// Every later token.
+    pub decode_ms: f64,
+    /// Tokens per second of the decode stage.
+    pub tokens_per_second: f64,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// `PaliGemma` or `PaliGemma 2`.
+    pub family: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of the weights as stored.
+    pub bytes: u64,
+    /// Side of the square the model sees, in pixels.
+    pub image_size: u32,
+}
+
+/// What computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdapterInfo {
+    /// As good a name as the platform gives.
+    pub name: String,
+    /// `WebGPU`, `Vulkan`, ….
+    pub backend: String,
+    /// The adapter computes on the CPU (SwiftShader, lavapipe): correct, but slow.
+    pub is_software: bool,
+}
+
+/// Why something failed, in terms a page can act on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The case, for the page to choose its presentation.
+    pub kind: ProblemKind,
+    /// One sentence: what happened, to what, and what to do next.
+    pub message: String,
+}
+
+/// The cases a page tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// The page is not served over HTTPS or from localhost.
+    InsecureContext,
+    /// The browser has no WebGPU.
+    NoWebGpu,
+    /// WebGPU is there, but no adapter.
+    NoAdapter,
+    /// The adapter's limits are below what the model needs.
+    LimitsTooSmall,
+    /// The GPU was lost while working.
+    DeviceLost,
+    /// The file is not a picture, is damaged, or is too large to decode.
+    Picture,
+    /// The checkpoint could not be fetched.
+    Network,
+    /// The checkpoint is not one this software can run, or is damaged.
+    Checkpoint,
+    /// The prompt does not fit the model.
+    Prompt,
+    /// The worker could not be started or died.
+    Worker,
+    /// A defect of ours.
+    Internal,
+}

@@ -1,0 +1,29 @@
+//! Reads PaliGemma and PaliGemma 2 checkpoints as they are published: the
+//! configuration, safetensors in one file or in shards, and the tensor names of
+//! every layout.
+//!
+//! A checkpoint is hostile until checked. [`Checkpoint::open`] reads only
+//! configuration and headers and compares them with each other and with the
+//! files' sizes; [`Checkpoint::slices`] then delivers the weights a few rows at
+//! a time, so that no tensor is ever held whole.
+
+mod checkpoint;
+mod config;
+mod error;
+mod fields;
+mod header;
+mod index;
+mod names;
+mod slices;
+mod source;
+mod tensor;
+
+pub use checkpoint::Checkpoint;
+pub use config::{Config, Family, TextConfig, VisionConfig};
+pub use error::CheckpointError;
+pub use names::{canonical_name, expected_tensors};
+pub use slices::{Slice, Slices};
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::Folder;
+pub use source::{MemorySource, Source, SourceError, check_path};
+pub use tensor::{Dtype, TensorInfo};

@@ -1,0 +1,148 @@
+//! Weights a few rows at a time.
+
+use crate::error::CheckpointError;
+use crate::source::{Source, read_exact};
+use crate::tensor::TensorInfo;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Bytes that are read and thrown away rather than asked around: about what a
+/// request costs in time.
+const WIDEST_GAP: u64 = 64 * 1024;
+
+/// Some rows of a tensor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    /// The tensor's place in [`Checkpoint::tensors`](crate::Checkpoint::tensors).
+    pub tensor: usize,
+    /// Which of its rows (see [`TensorInfo::rows`]).
+    pub rows: Range<usize>,
+    /// The rows as stored, little-endian: `rows.len() · row_bytes` bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The weights of a checkpoint, in order.
+///
+/// The source is read in pieces, each as long as whole rows fit into
+/// `max_bytes` (or one row, if that alone is longer). A piece may span several
+/// small tensors, so that a remote source sees few requests, but no file's end
+/// and no more than 64 KiB of bytes that the model does not need.
+#[derive(Debug)]
+pub struct Slices<'a, S> {
+    source: &'a S,
+    tensors: &'a [TensorInfo],
+    max_bytes: u64,
+    /// The first row that no piece has covered yet.
+    next: Row,
+    piece: Vec<u8>,
+    /// What of `piece` is still to be delivered.
+    parts: VecDeque<Part>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    tensor: usize,
+    row: usize,
+}
+
+/// Rows of one tensor within a piece.
+#[derive(Debug)]
+struct Part {
+    tensor: usize,
+    rows: Range<usize>,
+    bytes: Range<usize>,
+}
+
+/// A read to do, the rows it brings, and the row after them.
+struct Plan<'a> {
+    file: &'a str,
+    range: Range<u64>,
+    parts: VecDeque<Part>,
+    next: Row,
+}
+
+impl<'a, S: Source> Slices<'a, S> {
+    pub(crate) fn new(source: &'a S, tensors: &'a [TensorInfo], max_bytes: usize) -> Self {
+        Self {
+            source,
+            tensors,
+            max_bytes: max_bytes as u64,
+            next: Row { tensor: 0, row: 0 },
+            piece: Vec::new(),
+            parts: VecDeque::new(),
+        }
+    }
+
+    /// The next rows, or `None` after the last. After an error, or if the
+    /// future is dropped, the next call tries the same rows again.
+    ///
+    /// # Errors
+    /// If the source cannot deliver.
+    pub async fn next(&mut self) -> Result<Option<Slice>, CheckpointError> {
+        if self.parts.is_empty() {
+            let Some(plan) = self.plan() else {
+                return Ok(None);
+            };
+            // The last piece is given up before the next one is allocated.
+            self.piece = Vec::new();
+            self.piece = read_exact(self.source, plan.file, plan.range).await?;
+            self.parts = plan.parts;
+            self.next = plan.next;
+        }
+        Ok(self.parts.pop_front().map(|part| Slice {
+            tensor: part.tensor,
+            rows: part.rows,
+            bytes: if part.bytes.len() == self.piece.len() {
+                std::mem::take(&mut self.piece)
+            } else {
+                self.piece.get(part.bytes).unwrap_or_default().to_vec()
+            },
+        }))
+    }
+
+    fn plan(&self) -> Option<Plan<'a>> {
+        let Row {
+            mut tensor,
+            mut row,
+        } = self.next;
+        let first = self.tensors.get(tensor)?;
+        let start = row_start(first, row);
+        let mut end = start;
+        let mut parts = VecDeque::new();
+        while let Some(info) = self.tensors.get(tensor) {
+            let from = row_start(info, row);
+            if info.file != first.file || from.saturating_sub(end) > WIDEST_GAP {
+                break;
+            }
+            let room = self.max_bytes.saturating_sub(from - start);
+            let fitting = usize::try_from(room).unwrap_or(usize::MAX) / info.row_bytes().max(1);
+            let count = match fitting.min(info.rows() - row) {
+                0 if parts.is_empty() => 1,
+                0 => break,
+                count => count,
+            };
+            end = row_start(info, row + count);
+            parts.push_back(Part {
+                tensor,
+                rows: row..row + count,
+                bytes: (from - start) as usize..(end - start) as usize,
+            });
+            row += count;
+            if row < info.rows() {
+                break;
+            }
+            (tensor, row) = (tensor + 1, 0);
+        }
+        Some(Plan {
+            file: &first.file,
+            range: start..end,
+            parts,
+            next: Row { tensor, row },
+        })
+    }
+}
+
+/// Where a row begins in its file.
+fn row_start(info: &TensorInfo, row: usize) -> u64 {
+    info.range.start + row as u64 * info.row_bytes() as u64
+}

@@ -1,0 +1,45 @@
+//! The Rust API of paligemma-web: load a checkpoint, run prompts on pictures, hear what happens.
+//!
+//! ```no_run
+//! use paligemma_engine::{CancelToken, Engine, Folder, LoadOptions, Picture, Prompt, RunRequest};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let source = Folder::new("paligemma2-3b-mix-224");
+//! let mut engine = Engine::load(source, &LoadOptions::default(), &mut |_| ()).await?;
+//! let picture = Picture::decode(&std::fs::read("cats.jpg")?)?;
+//! let request = RunRequest {
+//!     pictures: &[picture],
+//!     prompt: Prompt::Text("detect cat ; dog"),
+//!     max_new_tokens: 256,
+//! };
+//! let answer = engine.run(&request, &CancelToken::default(), &mut |_| ()).await?;
+//! for found in &answer.detections {
+//!     println!("{} {:?}", found.label, found.bbox);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Plain data goes in and comes out. The same engine runs natively and in a browser's worker;
+//! nothing here knows which.
+
+mod answer;
+mod engine;
+mod error;
+mod features;
+mod forward;
+mod inspect;
+mod picture;
+
+pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
+pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
+pub use error::{EngineError, ErrorKind};
+pub use forward::NamedTensor;
+pub use inspect::{Inspection, inspect};
+#[cfg(not(target_arch = "wasm32"))]
+pub use paligemma_checkpoint::Folder;
+pub use paligemma_checkpoint::{Checkpoint, Family, MemorySource, Source, SourceError};
+pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions};
+pub use paligemma_model::{Misfit, ModelOptions};
+pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};
+pub use picture::Picture;

@@ -1,0 +1,132 @@
+//! Resolves `shaders/*.wesl` into WGSL, once per weight storage where a shader reads weights,
+//! validates each with naga and derives its binding list and workgroup size, so that neither is
+//! written a second time in Rust.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The storage types that `shared/weight.wesl` knows.
+const STORAGES: [&str; 3] = ["f32", "f16", "bf16"];
+
+fn main() -> Result<(), String> {
+    let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
+    let out_dir = PathBuf::from(env::var("OUT_DIR").map_err(|e| e.to_string())?);
+    let shaders = manifest.join("../../shaders");
+    println!("cargo::rerun-if-changed={}", shaders.display());
+
+    let mut names: Vec<String> = fs::read_dir(&shaders)
+        .map_err(|e| format!("{}: {e}", shaders.display()))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|file| Some(file.strip_suffix(".wesl")?.to_owned()))
+        .collect();
+    names.sort();
+
+    let mut rust = String::new();
+    let mut all = String::new();
+    for name in &names {
+        let source = fs::read_to_string(shaders.join(format!("{name}.wesl")))
+            .map_err(|e| format!("{name}: {e}"))?;
+        let variants: &[&str] = if source.contains("package::shared::weight") {
+            &STORAGES
+        } else {
+            &[""]
+        };
+        for storage in variants {
+            let variant = if storage.is_empty() {
+                name.clone()
+            } else {
+                format!("{name}_{storage}")
+            };
+            let wgsl = resolve(&shaders, name, storage)?;
+            let (bindings, size) = reflect(&variant, &wgsl)?;
+            let file = out_dir.join(format!("{variant}.wgsl"));
+            fs::write(&file, &wgsl).map_err(|e| format!("{}: {e}", file.display()))?;
+            let constant = variant.to_uppercase();
+            let _ = writeln!(
+                rust,
+                "/// `shaders/{name}.wesl`{}.\n\
+                 pub static {constant}: Shader = Shader {{\n    name: {variant:?},\n    \
+                 source: include_str!(concat!(env!(\"OUT_DIR\"), \"/{variant}.wgsl\")),\n    \
+                 workgroup_size: {size:?},\n    bindings: &[{}],\n}};\n",
+                if storage.is_empty() {
+                    String::new()
+                } else {
+                    format!(" over weights stored as {storage}")
+                },
+                bindings.join(", "),
+            );
+            let _ = write!(all, "&{constant}, ");
+        }
+    }
+    let _ = writeln!(
+        rust,
+        "/// Every shader.\npub static ALL: &[&Shader] = &[{all}];"
+    );
+    fs::write(out_dir.join("shaders.rs"), rust).map_err(|e| e.to_string())
+}
+
+fn resolve(shaders: &Path, name: &str, storage: &str) -> Result<String, String> {
+    let mut compiler = wesl::Wesl::new(shaders);
+    for known in STORAGES {
+        compiler.set_feature(known, known == storage);
+    }
+    let root = format!("package::{name}")
+        .parse()
+        .map_err(|e| format!("{name}: {e:?}"))?;
+    compiler
+        .compile(&root)
+        .map(|compiled| compiled.to_string())
+        .map_err(|e| format!("{name}: {e}"))
+}
+
+/// Binding kinds in the order of their numbers, and the workgroup size.
+fn reflect(name: &str, wgsl: &str) -> Result<(Vec<String>, [u32; 3]), String> {
+    let module = naga::front::wgsl::parse_str(wgsl)
+        .map_err(|e| format!("{name}: {}", e.emit_to_string(wgsl)))?;
+    naga::valid::Validator::new(
+        naga::valid::ValidationFlags::all(),
+        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+    )
+    .validate(&module)
+    .map_err(|e| format!("{name}: {}", e.emit_to_string(wgsl)))?;
+
+    let mut bindings = Vec::new();
+    for (_, variable) in module.global_variables.iter() {
+        let Some(binding) = &variable.binding else {
+            continue;
+        };
+        if binding.group != 0 {
+            return Err(format!(
+                "{name}: only group 0 is used, not {}",
+                binding.group
+            ));
+        }
+        let kind = match variable.space {
+            naga::AddressSpace::Uniform => "Binding::Uniform",
+            naga::AddressSpace::Storage { access }
+                if access.contains(naga::StorageAccess::STORE) =>
+            {
+                "Binding::ReadWrite"
+            }
+            naga::AddressSpace::Storage { .. } => "Binding::Read",
+            other => return Err(format!("{name}: unexpected address space {other:?}")),
+        };
+        bindings.push((binding.binding, kind.to_owned()));
+    }
+    bindings.sort();
+    for (expected, (number, _)) in bindings.iter().enumerate() {
+        if *number as usize != expected {
+            return Err(format!("{name}: binding numbers leave out {expected}"));
+        }
+    }
+    let entry = module
+        .entry_points
+        .first()
+        .filter(|_| module.entry_points.len() == 1)
+        .ok_or_else(|| format!("{name}: exactly one entry point is expected"))?;
+    Ok((
+        bindings.into_iter().map(|(_, kind)| kind).collect(),
+        entry.workgroup_size,
+    ))
+}

@@ -1,0 +1,279 @@
+//! Multi-head attention over a key-value cache: the cache, the rotary table, and the two kernels.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::Gpu;
+use crate::error::GpuError;
+use crate::program::Recorder;
+use crate::shader;
+use crate::tensor::{Indices, Tensor};
+
+/// Largest head dimension of `attention`: 64 invocations hold four numbers each.
+const MAX_HEAD_DIM: usize = 256;
+
+/// How projections are laid out by head.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads<'a> {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Numbers in a head, at most 256.
+    pub head_dim: usize,
+    /// Cosine and sine table `[positions, head_dim]` (pairs), and the rotary position of sequence
+    /// index 0; none: no rotary embedding.
+    pub rotary: Option<(&'a RotaryTable, usize)>,
+}
+
+/// Cosines and sines of rotary embedding for positions `0..positions`.
+#[derive(Clone)]
+pub struct RotaryTable(Tensor);
+
+impl std::fmt::Debug for RotaryTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RotaryTable[{}, {}]", self.0.rows(), self.0.columns())
+    }
+}
+
+/// Keys and values of one layer: each `[kv_heads, capacity, head_dim]`, heads padded to a
+/// multiple of four.
+#[derive(Clone)]
+pub struct KvCache {
+    /// Keys, after rotary embedding.
+    pub keys: Tensor,
+    /// Values.
+    pub values: Tensor,
+    kv_heads: usize,
+    capacity: usize,
+    head_dim: usize,
+}
+
+impl KvCache {
+    /// Sequence positions it holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+/// How queries attend.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Multiplied with each product of a query and a key.
+    pub scale: f32,
+    /// Soft cap of the scores.
+    pub soft_cap: Option<f32>,
+    /// Queries after the prefix see this many latest positions, themselves included.
+    pub window: Option<usize>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct SplitParams {
+    rows: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    padded_dim: u32,
+    capacity: u32,
+    q_stride: u32,
+    kv_stride: u32,
+    rotary: u32,
+    first_position: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct AttentionParams {
+    rows: u32,
+    queries_per_kv: u32,
+    head_dim: u32,
+    vectors: u32,
+    capacity: u32,
+    y_stride: u32,
+    window: u32,
+    scale: f32,
+    cap: f32,
+}
+
+impl Gpu {
+    /// An empty cache for `capacity` positions.
+    ///
+    /// # Errors
+    /// More bytes than one binding may have.
+    pub fn kv_cache(
+        &self,
+        kv_heads: usize,
+        capacity: usize,
+        head_dim: usize,
+    ) -> Result<KvCache, GpuError> {
+        let stride = head_dim.next_multiple_of(4);
+        let rows = kv_heads * capacity;
+        Ok(KvCache {
+            keys: self.tensor_with_stride("keys", rows, head_dim, stride)?,
+            values: self.tensor_with_stride("values", rows, head_dim, stride)?,
+            kv_heads,
+            capacity,
+            head_dim,
+        })
+    }
+
+    /// Queries by head: `[heads, rows, head_dim]`, heads padded to a multiple of four.
+    ///
+    /// # Errors
+    /// More bytes than one binding may have.
+    pub fn queries(&self, heads: usize, rows: usize, head_dim: usize) -> Result<Tensor, GpuError> {
+        let stride = head_dim.next_multiple_of(4);
+        self.tensor_with_stride("queries", heads * rows, head_dim, stride)
+    }
+
+    /// Cosines and sines for `positions` positions: pair i of position p turns by
+    /// p * theta^(-2 i / head_dim), computed in f32 as transformers does.
+    ///
+    /// # Errors
+    /// More bytes than one binding may have.
+    pub fn rotary_table(
+        &self,
+        positions: usize,
+        head_dim: usize,
+        theta: f64,
+    ) -> Result<RotaryTable, GpuError> {
+        let table = self.tensor_with_stride("rotary", positions, head_dim, head_dim)?;
+        let frequencies: Vec<f32> = (0..head_dim / 2)
+            .map(|i| {
+                let exponent = (2 * i) as f32 / head_dim as f32;
+                1.0 / (theta as f32).powf(exponent)
+            })
+            .collect();
+        const AT_ONCE: usize = 256;
+        let mut rows = Vec::with_capacity(AT_ONCE * head_dim);
+        for first in (0..positions).step_by(AT_ONCE) {
+            rows.clear();
+            for position in first..(first + AT_ONCE).min(positions) {
+                for frequency in &frequencies {
+                    let angle = position as f32 * frequency;
+                    rows.extend([angle.cos(), angle.sin()]);
+                }
+            }
+            self.write(&table, first, &rows)?;
+        }
+        Ok(RotaryTable(table))
+    }
+}
+
+impl Recorder {
+    /// Lays projections out by head: query `[rows, heads * head_dim]` to q (see
+    /// [`Gpu::queries`]), key and value `[rows, kv_heads * head_dim]` into the cache at the
+    /// sequence indices that begin at `span[0]`; rotates queries and keys if asked.
+    pub fn split_heads(
+        &mut self,
+        [query, key, value]: [&Tensor; 3],
+        how: Heads<'_>,
+        span: &Indices,
+        q: &Tensor,
+        cache: &KvCache,
+    ) {
+        let rows = query.rows();
+        let fits = query.columns() == how.heads * how.head_dim
+            && [key, value].iter().all(|t| {
+                t.rows() == rows
+                    && t.columns() == how.kv_heads * how.head_dim
+                    && t.stride() == key.stride()
+            })
+            && q.rows() == how.heads * rows
+            && q.columns() == how.head_dim
+            && cache.head_dim == how.head_dim
+            && cache.kv_heads == how.kv_heads
+            && span.len() >= 2
+            && rows <= cache.capacity;
+        if !fits {
+            let all = [query, key, value, q, &cache.keys];
+            return self.misfit(&shader::SPLIT_HEADS, &all, format!("{how:?}"));
+        }
+        let (table, first_position) = match how.rotary {
+            Some((table, first)) => (&table.0, first),
+            None => (query, 0),
+        };
+        let params = SplitParams {
+            rows: rows as u32,
+            heads: how.heads as u32,
+            kv_heads: how.kv_heads as u32,
+            head_dim: how.head_dim as u32,
+            padded_dim: q.stride() as u32,
+            capacity: cache.capacity as u32,
+            q_stride: query.stride() as u32,
+            kv_stride: key.stride() as u32,
+            rotary: how.rotary.is_some().into(),
+            first_position: first_position as u32,
+        };
+        let width = q.stride() * (how.heads + 2 * how.kv_heads);
+        self.dispatch(
+            &shader::SPLIT_HEADS,
+            vec![
+                query.into(),
+                key.into(),
+                value.into(),
+                table.into(),
+                span.into(),
+                q.into(),
+                (&cache.keys).into(),
+                (&cache.values).into(),
+            ],
+            bytemuck::bytes_of(&params),
+            [width.div_ceil(64) as u64, rows as u64, 1],
+            0,
+        );
+    }
+
+    /// Attention of q (see [`Gpu::queries`]), whose rows have the sequence indices that begin at
+    /// `span[0]`, over the cache, with a bidirectional prefix of length `span[1]`; y is
+    /// `[rows, heads * head_dim]`.
+    pub fn attention(
+        &mut self,
+        q: &Tensor,
+        cache: &KvCache,
+        span: &Indices,
+        how: Attention,
+        y: &Tensor,
+    ) {
+        let rows = y.rows();
+        let fits = how.heads > 0
+            && q.rows() == how.heads * rows
+            && q.columns() == cache.head_dim
+            && q.stride() == cache.keys.stride()
+            && y.columns() == how.heads * cache.head_dim
+            && how.heads.is_multiple_of(cache.kv_heads.max(1))
+            && cache.head_dim <= MAX_HEAD_DIM
+            && span.len() >= 2;
+        if !fits {
+            let all = [q, &cache.keys, y];
+            return self.misfit(&shader::ATTENTION, &all, format!("{how:?}"));
+        }
+        let params = AttentionParams {
+            rows: rows as u32,
+            queries_per_kv: (how.heads / cache.kv_heads.max(1)) as u32,
+            head_dim: cache.head_dim as u32,
+            vectors: (q.stride() / 4) as u32,
+            capacity: cache.capacity as u32,
+            y_stride: y.stride() as u32,
+            window: how.window.unwrap_or(0) as u32,
+            scale: how.scale,
+            cap: how.soft_cap.unwrap_or(0.0),
+        };
+        self.dispatch(
+            &shader::ATTENTION,
+            vec![
+                q.into(),
+                (&cache.keys).into(),
+                (&cache.values).into(),
+                span.into(),
+                y.into(),
+            ],
+            bytemuck::bytes_of(&params),
+            [rows as u64, how.heads as u64, 1],
+            (2 * rows * y.columns() * cache.capacity) as u64,
+        );
+    }
+}

@@ -1,0 +1,295 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use crate::buffer::Buffer;
+use crate::error::GpuError;
+use crate::shader::{Binding, Shader};
+
+/// How to open a GPU.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Ask only for WebGPU's default limits even when the adapter has more. Tests use this to
+    /// prove that the baseline suffices.
+    pub baseline_limits: bool,
+    /// Upper bound for the bytes of one storage binding, below the adapter's own. Tests use this
+    /// to force weights into shards.
+    pub max_binding_bytes: Option<u64>,
+}
+
+/// What computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// As good a name as the platform gives.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `webgpu`.
+    pub backend: String,
+    /// Computes on the CPU: right, but slow.
+    pub is_software: bool,
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+}
+
+/// An opened GPU. Cheap to clone; all clones are the same device.
+#[derive(Clone)]
+pub struct Gpu(pub(crate) Rc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    info: AdapterInfo,
+    pipelines: RefCell<HashMap<&'static str, Pipeline>>,
+    trouble: Arc<Mutex<Option<GpuError>>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+impl Gpu {
+    /// Opens the most powerful adapter.
+    ///
+    /// # Errors
+    /// No adapter, an adapter below WebGPU's default limits, or one that refuses to open.
+    pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let instance =
+            wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| GpuError::NoAdapter {
+                detail: error.to_string(),
+            })?;
+
+        let found = adapter.limits();
+        let mut limits = wgpu::Limits::default();
+        let mut too_small = None;
+        limits.check_limits_with_fail_fn(&found, false, |limit, needed, available| {
+            too_small.get_or_insert(GpuError::LimitTooSmall {
+                what: "this software".to_owned(),
+                needed,
+                limit: limit.to_owned(),
+                available,
+            });
+        });
+        if let Some(error) = too_small {
+            return Err(error);
+        }
+        if !options.baseline_limits {
+            limits.max_buffer_size = found.max_buffer_size;
+            limits.max_storage_buffer_binding_size = found.max_storage_buffer_binding_size;
+        }
+
+        let mut info = describe(&adapter);
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("paligemma"),
+                required_limits: limits.clone(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| GpuError::DeviceRefused {
+                adapter: info.name.clone(),
+                detail: error.to_string(),
+            })?;
+        info.max_buffer_bytes = limits.max_buffer_size;
+        // Bindings and row offsets are multiples of 256 bytes; a limit that is not (2 GiB - 1,
+        // say) is rounded down.
+        let binding = limits.max_storage_buffer_binding_size;
+        info.max_binding_bytes = binding
+            .min(limits.max_buffer_size)
+            .min(options.max_binding_bytes.unwrap_or(u64::MAX))
+            & !255;
+
+        let trouble = Arc::new(Mutex::new(None));
+        let noted = trouble.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            note(
+                &noted,
+                match error {
+                    wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory,
+                    other => GpuError::Refused {
+                        detail: other.to_string(),
+                    },
+                },
+            );
+        }));
+        let noted = trouble.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if !matches!(reason, wgpu::DeviceLostReason::Destroyed) {
+                note(&noted, GpuError::DeviceLost { reason: message });
+            }
+        });
+
+        Ok(Self(Rc::new(Shared {
+            device,
+            queue,
+            info,
+            pipelines: RefCell::default(),
+            trouble,
+        })))
+    }
+
+    /// What computes.
+    #[must_use]
+    pub fn info(&self) -> &AdapterInfo {
+        &self.0.info
+    }
+
+    /// The first thing that went wrong behind our back, if any: WebGPU reports most errors
+    /// asynchronously, so this is asked after work is done.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn check(&self) -> Result<(), GpuError> {
+        let trouble = self.0.trouble.lock().unwrap_or_else(|e| e.into_inner());
+        trouble.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// Whatever [`Gpu::check`] finds then.
+    pub async fn finish(&self) -> Result<(), GpuError> {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        self.0.queue.submit([]);
+        self.0.queue.on_submitted_work_done(move || {
+            let _ = sender.send(());
+        });
+        self.poll()?;
+        let _ = receiver.await;
+        self.check()
+    }
+
+    /// Lets callbacks run. In a browser the event loop does that and this is nothing.
+    pub(crate) fn poll(&self) -> Result<(), GpuError> {
+        match self.0.device.poll(wgpu::PollType::wait_indefinitely()) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.check()?;
+                Err(GpuError::DeviceLost {
+                    reason: error.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Allocates a buffer, zeroed.
+    pub(crate) fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<Buffer, GpuError> {
+        let bytes = bytes.max(16).next_multiple_of(16);
+        let available = self.0.info.max_buffer_bytes;
+        if bytes > available {
+            return Err(GpuError::LimitTooSmall {
+                what: label.to_owned(),
+                needed: bytes,
+                limit: "maxBufferSize".to_owned(),
+                available,
+            });
+        }
+        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        Ok(Buffer::new(buffer))
+    }
+
+    pub(crate) fn pipeline(&self, shader: &'static Shader) -> Pipeline {
+        if let Some(found) = self.0.pipelines.borrow().get(shader.name) {
+            return found.clone();
+        }
+        let device = &self.0.device;
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(shader.name),
+            source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+        });
+        let entries: Vec<_> = shader
+            .bindings
+            .iter()
+            .zip(0..)
+            .map(|(kind, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match kind {
+                        Binding::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        Binding::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                        Binding::Uniform => wgpu::BufferBindingType::Uniform,
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(shader.name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(shader.name),
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let made = Pipeline { pipeline, layout };
+        self.0
+            .pipelines
+            .borrow_mut()
+            .insert(shader.name, made.clone());
+        made
+    }
+}
+
+/// Only the first error is kept: the ones after it are its consequences. A lost device outranks
+/// what it caused.
+fn note(slot: &Mutex<Option<GpuError>>, error: GpuError) {
+    let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+    if slot.is_none() || matches!(error, GpuError::DeviceLost { .. }) {
+        *slot = Some(error);
+    }
+}
+
+fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let mut name = info.name.clone();
+    if name.trim().is_empty() {
+        name = info.driver.clone();
+    }
+    if name.trim().is_empty() {
+        name = "unnamed adapter".to_owned();
+    }
+    let lower = format!("{name} {} {}", info.driver, info.driver_info).to_lowercase();
+    let is_software = info.device_type == wgpu::DeviceType::Cpu
+        || ["swiftshader", "llvmpipe", "lavapipe"]
+            .iter()
+            .any(|known| lower.contains(known));
+    AdapterInfo {
+        name,
+        backend: info.backend.to_string(),
+        is_software,
+        max_buffer_bytes: 0,
+        max_binding_bytes: 0,
+    }
+}

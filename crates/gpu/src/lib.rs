@@ -1,0 +1,29 @@
+//! A wgpu device, its buffers and pipelines, and one typed function per kernel in `shaders/`.
+//!
+//! This is the only crate that names wgpu. It knows nothing of models: it multiplies, normalises
+//! and attends. Work is recorded once into a [`Program`] (cached bind groups, one uniform arena)
+//! and submitted as often as wanted.
+//!
+//! The baseline tier is what every WebGPU adapter has: f32 arithmetic, no optional feature,
+//! 16 KiB of workgroup memory, eight storage buffers, bindings of at most 128 MiB. Larger weight
+//! matrices are split by rows ([`Matrix`]).
+
+mod attention;
+mod buffer;
+mod device;
+mod error;
+mod kernels;
+mod matrix;
+mod program;
+mod readback;
+pub mod shader;
+mod tensor;
+
+pub use attention::{Attention, Heads, KvCache, RotaryTable};
+pub use device::{AdapterInfo, Gpu, GpuOptions};
+pub use error::GpuError;
+pub use kernels::Linear;
+pub use matrix::Matrix;
+pub use program::{Program, Recorder};
+pub use readback::Readback;
+pub use tensor::{Indices, Tensor};

@@ -1,0 +1,386 @@
+use crate::buffer::Buffer;
+use crate::device::{Gpu, Pipeline};
+use crate::error::GpuError;
+use crate::matrix::Matrix;
+use crate::readback::Readback;
+use crate::shader::{Binding, Shader};
+use crate::tensor::{Indices, Tensor};
+
+/// Multiply-adds after which work is handed to the driver: short slices keep a browser's frames
+/// smooth and stay far from the time at which drivers kill a submission.
+const SLICE: u64 = 20_000_000_000;
+
+/// Uniform bindings begin at multiples of this (WebGPU's default alignment).
+const UNIFORM_ALIGNMENT: usize = 256;
+
+/// Recorded GPU work: pipelines, bind groups and copies, ready to be submitted again and again.
+pub struct Program {
+    steps: Vec<Step>,
+    // Bind groups refer to these; without an owner they would be destroyed.
+    _buffers: Vec<Buffer>,
+}
+
+enum Step {
+    Dispatch {
+        pipeline: wgpu::ComputePipeline,
+        bind_group: wgpu::BindGroup,
+        workgroups: [u32; 3],
+        cost: u64,
+    },
+    Copy {
+        source: Buffer,
+        source_offset: u64,
+        target: Buffer,
+        target_offset: u64,
+        bytes: u64,
+    },
+}
+
+impl Program {
+    /// Number of compute dispatches.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        let dispatch = |step: &&Step| matches!(step, Step::Dispatch { .. });
+        self.steps.iter().filter(dispatch).count()
+    }
+}
+
+/// Records a [`Program`]. The functions that record kernels are in `kernels.rs`.
+///
+/// Recording never fails half-way: the first error is kept and returned by [`Recorder::finish`],
+/// so that a model's forward pass reads as what it computes.
+pub struct Recorder {
+    pub(crate) gpu: Gpu,
+    steps: Vec<Recorded>,
+    uniforms: Vec<u8>,
+    buffers: Vec<Buffer>,
+    error: Option<GpuError>,
+}
+
+enum Recorded {
+    Dispatch {
+        shader: &'static Shader,
+        pipeline: Pipeline,
+        resources: Vec<Resource>,
+        uniform: (usize, usize),
+        workgroups: [u32; 3],
+        cost: u64,
+    },
+    Copy(Step),
+}
+
+/// Part of a buffer that a kernel binds.
+pub(crate) struct Resource {
+    buffer: Buffer,
+    offset: u64,
+    size: Option<u64>,
+}
+
+impl From<&Tensor> for Resource {
+    fn from(tensor: &Tensor) -> Self {
+        Self {
+            buffer: tensor.buffer.clone(),
+            offset: tensor.byte_offset(),
+            size: Some(tensor.byte_len()),
+        }
+    }
+}
+
+impl From<&Indices> for Resource {
+    fn from(indices: &Indices) -> Self {
+        Self::from(&indices.buffer)
+    }
+}
+
+impl From<&Buffer> for Resource {
+    fn from(buffer: &Buffer) -> Self {
+        Self {
+            buffer: buffer.clone(),
+            offset: 0,
+            size: None,
+        }
+    }
+}
+
+impl Gpu {
+    /// Starts recording.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder {
+        Recorder {
+            gpu: self.clone(),
+            steps: Vec::new(),
+            uniforms: Vec::new(),
+            buffers: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Hands a program to the GPU, in slices; returns without waiting.
+    pub fn submit(&self, program: &Program) {
+        let device = &self.0.device;
+        let mut steps = program.steps.iter().peekable();
+        while steps.peek().is_some() {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut spent = 0;
+            while spent < SLICE
+                && let Some(step) = steps.next()
+            {
+                match step {
+                    Step::Copy {
+                        source,
+                        source_offset,
+                        target,
+                        target_offset,
+                        bytes,
+                    } => encoder.copy_buffer_to_buffer(
+                        source.raw(),
+                        *source_offset,
+                        target.raw(),
+                        *target_offset,
+                        Some(*bytes),
+                    ),
+                    dispatch @ Step::Dispatch { .. } => {
+                        let mut pass = encoder.begin_compute_pass(&Default::default());
+                        spent += run(&mut pass, dispatch);
+                        while spent < SLICE
+                            && let Some(next) =
+                                steps.next_if(|step| matches!(step, Step::Dispatch { .. }))
+                        {
+                            spent += run(&mut pass, next);
+                        }
+                    }
+                }
+            }
+            self.0.queue.submit([encoder.finish()]);
+        }
+    }
+}
+
+fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
+    let Step::Dispatch {
+        pipeline,
+        bind_group,
+        workgroups: [x, y, z],
+        cost,
+    } = step
+    else {
+        return 0;
+    };
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, bind_group, &[]);
+    pass.dispatch_workgroups(*x, *y, *z);
+    *cost
+}
+
+impl Recorder {
+    /// Records a dispatch. `resources` are the storage bindings in order; `parameters` the bytes
+    /// of the uniform, which is always the last binding. `invocations` are rounded up to whole
+    /// workgroups. `cost` is in multiply-adds.
+    pub(crate) fn dispatch(
+        &mut self,
+        shader: &'static Shader,
+        resources: Vec<Resource>,
+        parameters: &[u8],
+        workgroups: [u64; 3],
+        cost: u64,
+    ) {
+        let shape = |detail| GpuError::Shape {
+            kernel: shader.name,
+            detail,
+        };
+        if resources.len() + 1 != shader.bindings.len()
+            || shader.bindings.last() != Some(&Binding::Uniform)
+        {
+            let detail = format!("{} resources for {:?}", resources.len(), shader.bindings);
+            return self.fail(shape(detail));
+        }
+        if workgroups.contains(&0) {
+            return; // nothing to do
+        }
+        let Ok(groups) = fold(workgroups) else {
+            return self.fail(shape(format!("{workgroups:?} workgroups")));
+        };
+        let start = self.uniforms.len();
+        self.uniforms.extend_from_slice(parameters);
+        // Uniform bindings are whole multiples of 16 bytes.
+        let size = parameters.len().next_multiple_of(16);
+        let end = (start + size).next_multiple_of(UNIFORM_ALIGNMENT);
+        self.uniforms.resize(end, 0);
+        self.steps.push(Recorded::Dispatch {
+            shader,
+            pipeline: self.gpu.pipeline(shader),
+            resources,
+            uniform: (start, size),
+            workgroups: groups,
+            cost,
+        });
+    }
+
+    /// Copies a tensor; both have the same shape.
+    pub fn copy(&mut self, source: &Tensor, target: &Tensor) {
+        if source.byte_len() != target.byte_len() || source.stride() != target.stride() {
+            return self.fail(GpuError::Shape {
+                kernel: "copy",
+                detail: format!(
+                    "[{}, {}] to [{}, {}]",
+                    source.rows(),
+                    source.stride(),
+                    target.rows(),
+                    target.stride()
+                ),
+            });
+        }
+        self.steps.push(Recorded::Copy(Step::Copy {
+            source: source.buffer.clone(),
+            source_offset: source.byte_offset(),
+            target: target.buffer.clone(),
+            target_offset: target.byte_offset(),
+            bytes: source.byte_len(),
+        }));
+    }
+
+    /// Copies one row, which need not be aligned as a binding must.
+    pub fn copy_row(&mut self, source: &Tensor, row: usize, target: &Tensor) {
+        if row >= source.rows() || target.rows() != 1 || source.stride() != target.stride() {
+            return self.fail(GpuError::Shape {
+                kernel: "copy_row",
+                detail: format!("row {row} of {}", source.rows()),
+            });
+        }
+        let bytes = target.byte_len();
+        self.steps.push(Recorded::Copy(Step::Copy {
+            source: source.buffer.clone(),
+            source_offset: source.byte_offset() + row as u64 * bytes,
+            target: target.buffer.clone(),
+            target_offset: target.byte_offset(),
+            bytes,
+        }));
+    }
+
+    /// Copies numbers to where the CPU can read them.
+    pub fn copy_back(&mut self, source: &Indices, target: &Readback) {
+        self.steps.push(Recorded::Copy(Step::Copy {
+            source: source.buffer.clone(),
+            source_offset: 0,
+            target: target.buffer.clone(),
+            target_offset: 0,
+            bytes: target.bytes.min(source.len() as u64 * 4),
+        }));
+    }
+
+    pub(crate) fn fail(&mut self, error: GpuError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Resources of a matrix, an input, an optional bias and an output: the order of
+    /// `shaders/shared/linear.wesl`.
+    pub(crate) fn shard_resources(
+        matrix: &Matrix,
+        others: impl Fn() -> Vec<Resource>,
+    ) -> Vec<(std::ops::Range<usize>, Vec<Resource>)> {
+        matrix
+            .shards()
+            .map(|shard| {
+                let mut resources = vec![Resource::from(shard.buffer)];
+                resources.extend(others());
+                (shard.rows, resources)
+            })
+            .collect()
+    }
+
+    /// Creates the uniform arena and the bind groups.
+    ///
+    /// # Errors
+    /// The first thing that did not fit while recording.
+    pub fn finish(mut self) -> Result<Program, GpuError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let arena = self
+            .gpu
+            .buffer("parameters", self.uniforms.len() as u64, usage)?;
+        if !self.uniforms.is_empty() {
+            let queue = &self.gpu.0.queue;
+            queue.write_buffer(arena.raw(), 0, &self.uniforms);
+        }
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for step in self.steps {
+            steps.push(match step {
+                Recorded::Copy(copy) => copy,
+                Recorded::Dispatch {
+                    shader,
+                    pipeline,
+                    resources,
+                    uniform: (offset, size),
+                    workgroups,
+                    cost,
+                } => {
+                    let mut entries: Vec<_> = resources
+                        .iter()
+                        .zip(0..)
+                        .map(|(resource, binding)| {
+                            entry(binding, &resource.buffer, resource.offset, resource.size)
+                        })
+                        .collect();
+                    let last = entries.len() as u32;
+                    entries.push(entry(last, &arena, offset as u64, Some(size as u64)));
+                    let bind_group =
+                        self.gpu
+                            .0
+                            .device
+                            .create_bind_group(&wgpu::BindGroupDescriptor {
+                                label: Some(shader.name),
+                                layout: &pipeline.layout,
+                                entries: &entries,
+                            });
+                    drop(entries);
+                    self.buffers
+                        .extend(resources.into_iter().map(|resource| resource.buffer));
+                    Step::Dispatch {
+                        pipeline: pipeline.pipeline,
+                        bind_group,
+                        workgroups,
+                        cost,
+                    }
+                }
+            });
+        }
+        self.buffers.push(arena);
+        Ok(Program {
+            steps,
+            _buffers: self.buffers,
+        })
+    }
+}
+
+fn entry(
+    binding: u32,
+    buffer: &Buffer,
+    offset: u64,
+    size: Option<u64>,
+) -> wgpu::BindGroupEntry<'_> {
+    wgpu::BindGroupEntry {
+        binding,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: buffer.raw(),
+            offset,
+            size: size.and_then(std::num::NonZeroU64::new),
+        }),
+    }
+}
+
+/// Splits a first dimension that is larger than a dispatch may have into two; kernels that can
+/// be that long compute their index from both.
+fn fold([x, y, z]: [u64; 3]) -> Result<[u32; 3], ()> {
+    const MOST: u64 = 65_535;
+    let (x, y) = if x > MOST && y == 1 {
+        (MOST, x.div_ceil(MOST))
+    } else {
+        (x, y)
+    };
+    if x > MOST || y > MOST || z > MOST {
+        return Err(());
+    }
+    Ok([x as u32, y as u32, z as u32])
+}

@@ -1,0 +1,76 @@
+use paligemma_checkpoint::CheckpointError;
+use paligemma_gpu::GpuError;
+use thiserror::Error;
+
+/// What can go wrong in loading and running a model.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A configuration no kernel is made for.
+    #[error(
+        "config.json gives {field} {value}, and this software runs {supported}; use another checkpoint"
+    )]
+    Unsupported {
+        /// Field of `config.json`.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// What would do.
+        supported: &'static str,
+    },
+    /// More tokens than the model's context.
+    #[error(
+        "the prompt is {tokens} tokens long, images included, and the model's context is {context}; \
+         shorten the prompt or use fewer images"
+    )]
+    PromptTooLong {
+        /// Tokens of images and prompt.
+        tokens: usize,
+        /// Positions there are.
+        context: usize,
+    },
+    /// No tokens at all.
+    #[error("the prompt has no tokens; write at least one")]
+    EmptyPrompt,
+    /// An id outside the vocabulary.
+    #[error(
+        "token id {id} is outside the model's vocabulary of {vocabulary}; use ids of this model's tokenizer"
+    )]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocabulary: usize,
+    },
+    /// Image tokens and image features do not match in number.
+    #[error(
+        "the prompt has places for {places} image features and the images give {features}; \
+         write as many <image> as there are images, or none"
+    )]
+    ImagePlaces {
+        /// Image tokens in the prompt.
+        places: usize,
+        /// Features of the images.
+        features: usize,
+    },
+    /// Pixel values of another size than the model's.
+    #[error(
+        "{got} pixel values were given and the model sees {wanted}; resize the picture to the model's input"
+    )]
+    Pixels {
+        /// How many there are.
+        got: usize,
+        /// How many it takes.
+        wanted: usize,
+    },
+    /// Every logit was NaN.
+    #[error(
+        "the model computed no usable number; the checkpoint is damaged or the GPU driver computes wrongly: load it again or try another adapter"
+    )]
+    NotANumber,
+}

@@ -1,0 +1,74 @@
+use paligemma_checkpoint::{Config, TensorInfo};
+use paligemma_gpu::AdapterInfo;
+
+use crate::decoder::mlp_stretch;
+use crate::weights::is_vector;
+
+/// Something that does not fit an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// What: a tensor's name, or an activation.
+    pub what: String,
+    /// Bytes it needs in one binding.
+    pub needed: u64,
+    /// Bytes one binding may have.
+    pub available: u64,
+}
+
+/// What of a model does not fit an adapter at a sequence of `tokens`. Matrices are split by rows,
+/// so what matters is a single row, the vectors and the activations.
+#[must_use]
+pub fn misfits(
+    config: &Config,
+    tensors: &[TensorInfo],
+    tokens: usize,
+    adapter: &AdapterInfo,
+) -> Vec<Misfit> {
+    let available = adapter.max_binding_bytes;
+    let padded = |columns: usize| columns.next_multiple_of(8) as u64;
+    let mut needs: Vec<(String, u64)> = tensors
+        .iter()
+        .map(|tensor| {
+            let columns = padded(tensor.cols());
+            let bytes = if is_vector(tensor) {
+                tensor.rows() as u64 * columns * 4
+            } else {
+                columns * tensor.dtype.size() as u64
+            };
+            (tensor.name.clone(), bytes)
+        })
+        .collect();
+    let (text, vision) = (&config.text, &config.vision);
+    let rows = tokens as u64;
+    let patches = vision.num_patches() as u64;
+    let widest = (text.num_attention_heads * text.head_dim).max(text.hidden_size);
+    let kv = text.num_key_value_heads * text.head_dim.next_multiple_of(4);
+    let stretch = mlp_stretch(text.intermediate_size).min(tokens) as u64;
+    let pixels = (vision.num_channels * vision.image_size * vision.image_size) as u64;
+    needs.extend([
+        (
+            "activations of the decoder".into(),
+            rows * padded(widest) * 4,
+        ),
+        ("keys of a layer".into(), rows * kv as u64 * 4),
+        (
+            "activations of the decoder's MLP".into(),
+            stretch * padded(text.intermediate_size) * 4,
+        ),
+        ("logits of a token".into(), padded(text.vocab_size) * 4),
+        (
+            "activations of the vision tower's MLP".into(),
+            patches * padded(vision.intermediate_size) * 4,
+        ),
+        ("pixel values".into(), pixels * 4),
+    ]);
+    needs
+        .into_iter()
+        .filter(|(_, needed)| *needed > available)
+        .map(|(what, needed)| Misfit {
+            what,
+            needed,
+            available,
+        })
+        .collect()
+}

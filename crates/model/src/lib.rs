@@ -1,0 +1,20 @@
+//! SigLIP, projector, Gemma 1 and 2, KV cache: the forward pass and greedy generation in terms of
+//! `gpu` functions. It reads like the paper and would not change if a kernel did.
+//!
+//! One implementation serves every checkpoint: precision is hidden in [`paligemma_gpu::Matrix`],
+//! and Gemma 1 and 2 differ by configuration.
+
+mod decoder;
+mod error;
+mod fit;
+mod model;
+mod session;
+mod taps;
+mod vision;
+mod weights;
+
+pub use error::ModelError;
+pub use fit::{Misfit, misfits};
+pub use model::{ImageFeatures, ModelOptions, PaliGemma};
+pub use session::Session;
+pub use taps::Taps;

@@ -1,0 +1,125 @@
+use paligemma_checkpoint::{Checkpoint, Config, Source};
+use paligemma_gpu::{Gpu, Indices, Tensor};
+
+use crate::decoder::Decoder;
+use crate::error::ModelError;
+use crate::taps::Taps;
+use crate::vision::VisionTower;
+use crate::weights::Weights;
+
+/// Numbers a head may have: the attention kernel holds no more.
+const MAX_HEAD_DIM: usize = 256;
+
+/// How to run a model.
+#[derive(Clone, Debug)]
+pub struct ModelOptions {
+    /// Gemma 2's sliding window in every other layer, as transformers does it. PaliGemma 2 was
+    /// trained without; it matters only past `sliding_window` positions.
+    pub sliding_window: bool,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            sliding_window: true,
+        }
+    }
+}
+
+/// A PaliGemma or PaliGemma 2 on the GPU.
+pub struct PaliGemma {
+    pub(crate) gpu: Gpu,
+    pub(crate) config: Config,
+    pub(crate) decoder: Decoder,
+    vision: VisionTower,
+    everything: Indices, // the span of a picture: [0, patches]
+}
+
+/// A picture as the decoder sees it: `[image tokens, text hidden]`, on the GPU. The same features
+/// serve any prompt.
+#[derive(Clone)]
+pub struct ImageFeatures(pub(crate) Tensor);
+
+impl PaliGemma {
+    /// Streams a checkpoint to the GPU; `progress` hears the bytes so far, of
+    /// [`Checkpoint::total_bytes`].
+    ///
+    /// # Errors
+    /// A source that fails, a checkpoint that is damaged, a GPU that is too small.
+    pub async fn load<S: Source>(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint<S>,
+        options: &ModelOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, ModelError> {
+        let config = checkpoint.config().clone();
+        for (field, value) in [
+            ("text_config.head_dim", config.text.head_dim),
+            ("vision_config head size", config.vision.head_dim()),
+        ] {
+            if value > MAX_HEAD_DIM || !value.is_multiple_of(2) {
+                return Err(ModelError::Unsupported {
+                    field,
+                    value,
+                    supported: "even head sizes up to 256",
+                });
+            }
+        }
+        let mut weights = Weights::load(gpu, checkpoint, progress).await?;
+        let vision = VisionTower::new(&config.vision, &mut weights)?;
+        let decoder = Decoder::new(gpu, &config.text, options.sliding_window, &mut weights)?;
+        let everything = gpu.indices("span of a picture", 2)?;
+        gpu.write_indices(&everything, &[0, config.vision.num_patches() as u32])?;
+        gpu.finish().await?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            config,
+            decoder,
+            vision,
+            everything,
+        })
+    }
+
+    /// The checkpoint's configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Encodes one picture. `pixel_values` is `[3, image_size, image_size]` in \[-1, 1\].
+    ///
+    /// # Errors
+    /// Another number of values, or a GPU that fails.
+    pub async fn encode_image(
+        &self,
+        pixel_values: &[f32],
+        taps: &mut Taps,
+    ) -> Result<ImageFeatures, ModelError> {
+        let vision = &self.config.vision;
+        let area = vision.image_size * vision.image_size;
+        let wanted = vision.num_channels * area;
+        if pixel_values.len() != wanted {
+            return Err(ModelError::Pixels {
+                got: pixel_values.len(),
+                wanted,
+            });
+        }
+        let gpu = &self.gpu;
+        let pixels = gpu.tensor_with_stride("pixels", vision.num_channels, area, area)?;
+        gpu.write(&pixels, 0, pixel_values)?;
+        let hidden = self.config.text.hidden_size;
+        let features = gpu.tensor("image features", vision.num_patches(), hidden)?;
+        let mut recorder = gpu.recorder();
+        self.vision.record(
+            gpu,
+            &mut recorder,
+            &pixels,
+            &self.everything,
+            &features,
+            taps,
+        )?;
+        gpu.submit(&recorder.finish()?);
+        gpu.finish().await?;
+        Ok(ImageFeatures(features))
+    }
+}

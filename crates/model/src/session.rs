@@ -1,0 +1,275 @@
+use paligemma_gpu::{Gpu, GpuError, Indices, KvCache, Program, Readback, Tensor};
+
+use crate::decoder::Workspace;
+use crate::error::ModelError;
+use crate::model::{ImageFeatures, PaliGemma};
+use crate::taps::Taps;
+
+/// What argmax writes when every logit is NaN.
+const NO_TOKEN: u32 = u32::MAX;
+
+/// KV caches grow in steps of this many positions, so that a slightly longer prompt does not
+/// allocate them anew.
+const CAPACITY_STEP: usize = 256;
+
+/// One generation after another over the same KV cache.
+///
+/// A step of decoding is a [`Program`] recorded once: it looks the last token up, runs every
+/// layer and picks the next token, all on the GPU; only that token's id comes back.
+pub struct Session {
+    caches: Vec<KvCache>,
+    capacity: usize,
+    span: Indices,  // [index of the next row, prefix length]
+    token: Indices, // [1], the token last picked
+    readback: Readback,
+    allowed: usize,
+    step: Program,
+    position: usize,
+    context: usize,
+}
+
+impl Session {
+    /// A cache for `positions` tokens, images and answer included. Tokens from `allowed` on are
+    /// never picked (rows of the embedding that the tokenizer has no word for).
+    ///
+    /// # Errors
+    /// More positions than the model has, or more memory than the GPU gives.
+    pub fn new(model: &PaliGemma, positions: usize, allowed: usize) -> Result<Self, ModelError> {
+        let context = model.config.text.max_position_embeddings;
+        if positions > context {
+            return Err(ModelError::PromptTooLong {
+                tokens: positions,
+                context,
+            });
+        }
+        let capacity = positions.next_multiple_of(CAPACITY_STEP).min(context);
+        let allowed = allowed.min(model.config.text.vocab_size);
+        let gpu = &model.gpu;
+        let caches = model.decoder.caches(gpu, capacity)?;
+        let span = gpu.indices("span", 2)?;
+        let token = gpu.indices("token", 1)?;
+        let readback = gpu.readback(1)?;
+        let step = {
+            let workspace = model.decoder.workspace(gpu, 1)?;
+            let mut r = gpu.recorder();
+            let mut taps = Taps::none();
+            let w = &workspace;
+            model.decoder.record_embedding(&mut r, &token, w);
+            model
+                .decoder
+                .record_layers(gpu, &mut r, w, &caches, &span, &mut taps)?;
+            model.decoder.record_logits(&mut r, w);
+            r.argmax(&w.logits, allowed, &token, &span, 1);
+            r.copy_back(&token, &readback);
+            r.finish()?
+        };
+        Ok(Self {
+            caches,
+            capacity,
+            span,
+            token,
+            readback,
+            allowed,
+            step,
+            position: 0,
+            context,
+        })
+    }
+
+    /// Positions it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Positions that are still free.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.capacity - self.position
+    }
+
+    /// Dispatches of one step of decoding.
+    #[must_use]
+    pub fn dispatches_per_token(&self) -> usize {
+        self.step.dispatches()
+    }
+
+    /// Reads images and prompt (`ids`, image tokens included) as one bidirectional prefix and
+    /// returns the first token of the answer.
+    ///
+    /// # Errors
+    /// Ids outside the vocabulary, image tokens that do not match `images`, more ids than
+    /// [`Session::capacity`], or a GPU that fails.
+    pub async fn prefill(
+        &mut self,
+        model: &PaliGemma,
+        ids: &[u32],
+        images: &[ImageFeatures],
+        taps: &mut Taps,
+    ) -> Result<u32, ModelError> {
+        let gpu = &model.gpu;
+        self.begin(gpu, model, ids)?;
+        let places = image_places(model, ids, images)?;
+        let workspace = model.decoder.workspace(gpu, ids.len())?;
+        self.record_prefix(model, ids, images, &places, &workspace, taps)?;
+        self.position = ids.len();
+        self.take_token(gpu).await
+    }
+
+    /// Reads the token last picked and returns the next one.
+    ///
+    /// # Errors
+    /// No room left, or a GPU that fails.
+    pub async fn decode(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
+        if self.room() == 0 {
+            return Err(ModelError::PromptTooLong {
+                tokens: self.position + 1,
+                context: self.context,
+            });
+        }
+        model.gpu.submit(&self.step);
+        self.position += 1;
+        self.take_token(&model.gpu).await
+    }
+
+    /// Keys and values of the positions so far, layer by layer: two times
+    /// `[kv_heads, positions, head_dim]`.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn read_caches(&self, model: &PaliGemma) -> Result<Vec<[Vec<f32>; 2]>, ModelError> {
+        let mut layers = Vec::new();
+        for cache in &self.caches {
+            let mut both = [Vec::new(), Vec::new()];
+            for (tensor, out) in [&cache.keys, &cache.values].into_iter().zip(&mut both) {
+                let numbers = model.gpu.read_tensor(tensor).await?;
+                let head = self.capacity * tensor.columns();
+                for values in numbers.chunks(head.max(1)) {
+                    out.extend_from_slice(&values[..self.position * tensor.columns()]);
+                }
+            }
+            layers.push(both);
+        }
+        Ok(layers)
+    }
+
+    fn begin(&mut self, gpu: &Gpu, model: &PaliGemma, ids: &[u32]) -> Result<(), ModelError> {
+        let vocabulary = model.config.text.vocab_size;
+        let image = model.config.image_token_id;
+        if ids.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        if ids.len() > self.capacity {
+            return Err(ModelError::PromptTooLong {
+                tokens: ids.len(),
+                context: self.context,
+            });
+        }
+        let stray = ids
+            .iter()
+            .find(|&&id| id as usize >= vocabulary && id != image);
+        if let Some(&id) = stray {
+            return Err(ModelError::TokenId { id, vocabulary });
+        }
+        gpu.write_indices(&self.span, &[0, ids.len() as u32])?;
+        Ok(())
+    }
+
+    fn record_prefix(
+        &self,
+        model: &PaliGemma,
+        ids: &[u32],
+        images: &[ImageFeatures],
+        places: &[Vec<u32>],
+        w: &Workspace,
+        taps: &mut Taps,
+    ) -> Result<(), ModelError> {
+        let gpu = &model.gpu;
+        let tokens = gpu.indices("ids", ids.len())?;
+        gpu.write_indices(&tokens, ids)?;
+        let mut r = gpu.recorder();
+        model.decoder.record_embedding(&mut r, &tokens, w);
+        for (ImageFeatures(features), places) in images.iter().zip(places) {
+            let positions = gpu.indices("image positions", places.len())?;
+            gpu.write_indices(&positions, places)?;
+            r.scatter_rows(features, &positions, &w.hidden);
+        }
+        taps.tap(gpu, &mut r, || "text.inputs_embeds".to_owned(), &w.hidden)?;
+        model
+            .decoder
+            .record_layers(gpu, &mut r, w, &self.caches, &self.span, taps)?;
+        model.decoder.record_logits(&mut r, w);
+        r.argmax(&w.logits, self.allowed, &self.token, &self.span, ids.len());
+        r.copy_back(&self.token, &self.readback);
+        if taps.is_wanted() {
+            let normed = model.decoder.record_final_norm(&mut r, w);
+            taps.tap(gpu, &mut r, || "text.final_norm".to_owned(), &normed)?;
+        }
+        gpu.submit(&r.finish()?);
+        Ok(())
+    }
+
+    async fn take_token(&self, gpu: &Gpu) -> Result<u32, ModelError> {
+        let bits = gpu.read(&self.readback).await?;
+        match bits.first() {
+            Some(&id) if id != NO_TOKEN => Ok(id),
+            _ => Err(ModelError::NotANumber),
+        }
+    }
+}
+
+impl PaliGemma {
+    /// Logits of rows after the final norm (a tensor that [`Taps`] holds as `text.final_norm`):
+    /// `[rows, vocabulary]`, read a few rows at a time, as all at once would be gigabytes.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn logits(&self, normed: &Tensor) -> Result<Vec<f32>, ModelError> {
+        let gpu = &self.gpu;
+        let vocabulary = self.config.text.vocab_size;
+        let row_bytes = (vocabulary.next_multiple_of(8) * 4) as u64;
+        let most = gpu.info().max_binding_bytes.min(64 << 20) / row_bytes;
+        let at_once = (most as usize / 8 * 8).max(8);
+        let mut all = Vec::with_capacity(normed.rows() * vocabulary);
+        for start in (0..normed.rows()).step_by(at_once) {
+            let rows = normed.slice_rows(start..(start + at_once).min(normed.rows()))?;
+            let logits = gpu.tensor("logits", rows.rows(), vocabulary)?;
+            let mut r = gpu.recorder();
+            self.decoder.record_head(&mut r, &rows, &logits);
+            gpu.submit(&r.finish()?);
+            all.extend(gpu.read_tensor(&logits).await?);
+        }
+        Ok(all)
+    }
+
+    /// Reads a tensor that [`Taps`] took: `[rows, columns]`.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn read(&self, tensor: &Tensor) -> Result<Vec<f32>, GpuError> {
+        self.gpu.read_tensor(tensor).await
+    }
+}
+
+/// For each image the sequence indices its features go to, in order.
+fn image_places(
+    model: &PaliGemma,
+    ids: &[u32],
+    images: &[ImageFeatures],
+) -> Result<Vec<Vec<u32>>, ModelError> {
+    let image = model.config.image_token_id;
+    let places: Vec<u32> = (0..)
+        .zip(ids)
+        .filter(|(_, id)| **id == image)
+        .map(|(index, _)| index)
+        .collect();
+    let features: usize = images.iter().map(|image| image.0.rows()).sum();
+    if places.len() != features {
+        return Err(ModelError::ImagePlaces {
+            places: places.len(),
+            features,
+        });
+    }
+    let each = model.config.vision.num_patches();
+    Ok(places.chunks(each.max(1)).map(<[u32]>::to_vec).collect())
+}

@@ -1,0 +1,101 @@
+use std::collections::HashMap;
+
+use paligemma_checkpoint::{Checkpoint, Source, TensorInfo};
+use paligemma_gpu::{Gpu, Matrix, Tensor};
+
+use crate::error::ModelError;
+
+/// Bytes asked of a source at a time.
+const PIECE: usize = 4 << 20;
+
+/// Bytes handed to the GPU before it is waited for: uploads are staged, and the staging must not
+/// grow with the model.
+const IN_FLIGHT: u64 = 64 << 20;
+
+const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_embedding.weight";
+
+/// A checkpoint's tensors on the GPU, by canonical name.
+///
+/// Matrices keep the type they are stored in; vectors (norms, biases) and the position embedding
+/// are widened to f32, as they are added to f32 numbers.
+pub(crate) struct Weights {
+    matrices: HashMap<String, Matrix>,
+    vectors: HashMap<String, Tensor>,
+}
+
+impl Weights {
+    /// Streams the checkpoint to the GPU, a few rows at a time; `progress` hears the bytes so far.
+    pub(crate) async fn load<S: Source>(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint<S>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, ModelError> {
+        let mut weights = Self {
+            matrices: HashMap::new(),
+            vectors: HashMap::new(),
+        };
+        let tensors = checkpoint.tensors();
+        for tensor in tensors {
+            let (name, rows, columns) = (&tensor.name, tensor.rows(), tensor.cols());
+            if is_vector(tensor) {
+                let vector = gpu.tensor(name, rows, columns)?;
+                weights.vectors.insert(name.clone(), vector);
+            } else {
+                let matrix = gpu.matrix(name, rows, columns, tensor.dtype)?;
+                weights.matrices.insert(name.clone(), matrix);
+            }
+        }
+        gpu.finish().await?;
+
+        let mut loaded = 0;
+        let mut in_flight = 0;
+        let mut slices = checkpoint.slices(PIECE);
+        while let Some(slice) = slices.next().await? {
+            let bytes = slice.bytes.len() as u64;
+            if let Some(tensor) = tensors.get(slice.tensor) {
+                if let Some(matrix) = weights.matrices.get(&tensor.name) {
+                    gpu.write_matrix(matrix, slice.rows, &slice.bytes)?;
+                } else if let Some(vector) = weights.vectors.get(&tensor.name) {
+                    gpu.write_widened(vector, slice.rows.start, tensor.dtype, &slice.bytes)?;
+                }
+            }
+            loaded += bytes;
+            in_flight += bytes;
+            if in_flight >= IN_FLIGHT {
+                gpu.finish().await?;
+                in_flight = 0;
+            }
+            progress(loaded);
+        }
+        gpu.finish().await?;
+        Ok(weights)
+    }
+
+    pub(crate) fn matrix(&mut self, name: &str) -> Result<Matrix, ModelError> {
+        self.matrices.remove(name).ok_or_else(|| absent(name))
+    }
+
+    pub(crate) fn optional_matrix(&mut self, name: &str) -> Option<Matrix> {
+        self.matrices.remove(name)
+    }
+
+    pub(crate) fn vector(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        self.vectors.remove(name).ok_or_else(|| absent(name))
+    }
+
+    pub(crate) fn position_embedding(&mut self) -> Result<Tensor, ModelError> {
+        self.vector(POSITION_EMBEDDING)
+    }
+}
+
+pub(crate) fn is_vector(tensor: &TensorInfo) -> bool {
+    tensor.shape.len() == 1 || tensor.name == POSITION_EMBEDDING
+}
+
+/// `Checkpoint::open` has found every tensor, so this is a disagreement between our own lists.
+fn absent(name: &str) -> ModelError {
+    ModelError::Gpu(paligemma_gpu::GpuError::Shape {
+        kernel: "load",
+        detail: format!("{name} was not loaded"),
+    })
+}

@@ -1,0 +1,30 @@
+//! Pictures and prompts into what PaliGemma reads; what it writes into text, boxes and mask codes.
+//!
+//! The crate does for PaliGemma and PaliGemma 2 what `PaliGemmaProcessor` does in Hugging Face
+//! transformers, and nothing of the model: no weights, no GPU, no files, no network. Everything
+//! that comes in (a picture, a tokenizer, a prompt, the model's own answer) is taken as hostile and
+//! never makes it panic.
+//!
+//! | module | from | to |
+//! |---|---|---|
+//! | [`Picture`] | the bytes of a PNG, JPEG, WebP, GIF or BMP | upright RGB8 |
+//! | [`ImageProcessor`] | a [`Picture`] | `pixel_values`, `[3, size, size]` |
+//! | [`Tokenizer`] | text | token ids, and back |
+//! | [`Processor`] | pictures and a prompt | `pixel_values` and a [`Prompt`] |
+//! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
+
+mod answer;
+mod error;
+mod image_processor;
+mod jpeg;
+mod picture;
+mod processor;
+mod resize;
+mod tokenizer;
+
+pub use answer::{AnswerItem, Detection, detections, parse_answer};
+pub use error::{PictureError, ProcessorError};
+pub use image_processor::ImageProcessor;
+pub use picture::Picture;
+pub use processor::{Processor, Prompt};
+pub use tokenizer::{LOC_TOKENS, SEG_TOKENS, Tokenizer};

@@ -1,0 +1,138 @@
+//! The command line, read by hand: it is smaller than a parser's dependency.
+
+use crate::serve::Announcement;
+use crate::steps::Step;
+
+/// What `cargo xtask` answers when it is asked for help or not understood.
+pub(crate) const USAGE: &str = "\
+Usage: cargo xtask <command>
+
+  serve [--port N] [--quick]   build the page and serve it on this machine
+                               (--quick: unoptimised, shares its build with the tests)
+  build                        build the page into dist/, ready to be hosted
+  test [STEP...]               check everything, or only the named steps:
+                               fmt clippy native wasm page
+
+Tools that are missing are installed first, each with a word on what it is for.
+Tools and compiled dependencies live in ~/.cache/paligemma-web (or below
+$XDG_CACHE_HOME), so that every clone shares them; delete it to start afresh.";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Request {
+    Help,
+    Serve { port: Option<u16>, quick: bool },
+    Build,
+    Test(Vec<Step>),
+    Announce(Announcement),
+}
+
+/// Reads the arguments that follow `cargo xtask`.
+///
+/// # Errors
+/// A sentence that names the argument which was not understood.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, String> {
+    let mut args = args.into_iter();
+    let Some(command) = args.next() else {
+        return Ok(Request::Help);
+    };
+    let rest: Vec<String> = args.collect();
+    match command.as_str() {
+        "help" | "--help" | "-h" => Ok(Request::Help),
+        "serve" => serve(&rest),
+        "build" if rest.is_empty() => Ok(Request::Build),
+        "test" => steps(&rest).map(Request::Test),
+        "announce" => Announcement::from_args(&rest).map(Request::Announce),
+        other => Err(format!(
+            "`{}` is not a command of cargo xtask.",
+            [&[other.to_owned()], rest.as_slice()].concat().join(" ")
+        )),
+    }
+}
+
+fn serve(args: &[String]) -> Result<Request, String> {
+    let (mut port, mut quick) = (None, false);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => quick = true,
+            "--port" => {
+                let value = args.next().ok_or("`--port` needs a number after it.")?;
+                port = match value.parse() {
+                    Ok(number) if number > 0 => Some(number),
+                    _ => {
+                        return Err(format!(
+                            "`{value}` is not a port: give a number from 1 to 65535."
+                        ));
+                    }
+                };
+            }
+            other => return Err(format!("`serve` does not know `{other}`.")),
+        }
+    }
+    Ok(Request::Serve { port, quick })
+}
+
+fn steps(names: &[String]) -> Result<Vec<Step>, String> {
+    if names.is_empty() {
+        return Ok(Step::ALL.to_vec());
+    }
+    for name in names {
+        if !Step::ALL.iter().any(|step| step.name() == name) {
+            return Err(format!("`{name}` is not a step of `test`."));
+        }
+    }
+    // In the order of `ALL`, whatever the order they were named in: quick ones first.
+    Ok(Step::ALL
+        .into_iter()
+        .filter(|step| names.iter().any(|name| name == step.name()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Request, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_two_commands_of_the_readme_need_no_options() {
+        let serve = Request::Serve {
+            port: None,
+            quick: false,
+        };
+        assert_eq!(parsed("serve"), Ok(serve));
+        assert_eq!(parsed("test"), Ok(Request::Test(Step::ALL.to_vec())));
+    }
+
+    #[test]
+    fn options_are_read() {
+        let serve = Request::Serve {
+            port: Some(9000),
+            quick: true,
+        };
+        assert_eq!(parsed("serve --quick --port 9000"), Ok(serve));
+        assert_eq!(
+            parsed("test wasm fmt"),
+            Ok(Request::Test(vec![Step::Fmt, Step::Wasm]))
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for (line, named) in [
+            ("sevre", "sevre"),
+            ("build now", "now"),
+            ("serve --prot 1", "--prot"),
+            ("serve --port", "--port"),
+            ("serve --port 70000", "70000"),
+            ("serve --port 0", "0"),
+            ("test natvie", "natvie"),
+        ] {
+            let problem = parsed(line).expect_err(line);
+            assert!(problem.contains(named), "{line}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `cargo xtask`: set-up, serve, build and test, each one command.
+//!
+//! Everything that a person would have to install or remember is written down
+//! here once: which tools at which versions, which flags make Chromium offer
+//! WebGPU, which crates compile for which target.
+#![allow(
+    clippy::print_stdout,
+    reason = "a command for people: standard output is its interface"
+)]
+
+mod args;
+mod browser;
+mod lock;
+mod places;
+mod report;
+mod serve;
+mod setup;
+mod shell;
+mod steps;
+
+use args::Request;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let request = match args::parse(std::env::args().skip(1)) {
+        Ok(request) => request,
+        Err(problem) => {
+            eprintln!("{problem}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match carry_out(request) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            // What the reader can mend on this machine is told apart from a failed check.
+            let by_hand = error.is::<setup::ByHandFirst>();
+            ExitCode::from(if by_hand { 2 } else { 1 })
+        }
+    }
+}
+
+fn carry_out(request: Request) -> anyhow::Result<()> {
+    match request {
+        Request::Help => {
+            println!("{}", args::USAGE);
+            Ok(())
+        }
+        Request::Serve { port, quick } => serve::serve(&places::Places::find()?, port, quick),
+        Request::Build => serve::build(&places::Places::find()?),
+        Request::Test(steps) => steps::run_all(&places::Places::find()?, &steps),
+        Request::Announce(announcement) => {
+            serve::announce(&announcement);
+            Ok(())
+        }
+    }
+}

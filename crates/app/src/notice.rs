@@ -28,6 +28,7 @@ pub(crate) fn EngineNotice(
         let problem = problem.get()?;
         let retry = can_retry(problem.kind);
         let diagnostics = diagnostics(&problem);
+        let opened = RwSignal::new(false);
         Some(view! {
             <Notice problem=problem.clone()>
                 <div class="actions">
@@ -36,9 +37,13 @@ pub(crate) fn EngineNotice(
                             "Try again"
                         </button>
                     </Show>
-                    <CopyButton label="Copy diagnostics" text=diagnostics.clone() />
+                    <CopyButton
+                        label="Copy diagnostics"
+                        text=diagnostics.clone()
+                        on_refused=move |()| opened.set(true)
+                    />
                 </div>
-                <details>
+                <details prop:open=move || opened.get()>
                     <summary>"Diagnostics"</summary>
                     <pre id="diagnostics">{diagnostics.clone()}</pre>
                 </details>
@@ -75,11 +80,18 @@ pub(crate) fn CopyButton(
     /// What it copies.
     #[prop(into)]
     text: Signal<String>,
+    /// Called when the browser does not copy.
+    #[prop(optional, into)]
+    on_refused: Option<Callback<()>>,
 ) -> impl IntoView {
     let copied = RwSignal::new(None);
     let copy = move |_| {
         spawn_local(async move {
-            copied.set(Some(clipboard::copy(&text.get_untracked()).await));
+            let done = clipboard::copy(&text.get_untracked()).await;
+            copied.set(Some(done));
+            if let Some(on_refused) = on_refused.filter(|_| !done) {
+                on_refused.run(());
+            }
             set_timeout(move || copied.set(None), std::time::Duration::from_secs(2));
         });
     };

@@ -37,31 +37,31 @@ pub(crate) fn App() -> impl IntoView {
         <DropAnywhere session />
         <div class="page">
             <Header page />
+            <EngineNotice page session />
             <main class="columns">
                 <div class="column">
                     <Picture page session />
                     <Samples page session />
                 </div>
                 <div class="column">
-                    <EngineNotice page session />
                     <PromptPanel page session />
                     <Results page />
+                    <About />
                 </div>
             </main>
-            <Footer />
         </div>
     }
 }
 
 /// What the model is, said once.
 #[component]
-fn Footer() -> impl IntoView {
+fn About() -> impl IntoView {
     view! {
-        <footer class="foot">
+        <footer class="about">
             <p>
-                "The model here is a demo: a PaliGemma 2 of 5 million parameters, trained from scratch
-                on scenes of emoji. It knows its 32 kinds of things, not photographs; real checkpoints
-                come next."
+                "The model here is a demo: a PaliGemma 2 of 5 million parameters, trained from scratch "
+                "on scenes of emoji. It knows its 32 kinds of things, not photographs; real "
+                "checkpoints come next."
             </p>
             <p>
                 "Emoji: Noto Color Emoji, "

@@ -122,6 +122,9 @@ impl Session {
     }
 
     fn engine_failed(self, problem: Problem) {
+        if self.page.running.get_untracked().is_some() {
+            self.page.clear_reply();
+        }
         self.forget_run();
         self.page.engine.set(EngineState::Failed(problem));
     }
@@ -322,14 +325,18 @@ impl Session {
     }
 
     fn run_failed(self, problem: Problem) {
-        self.page.running.set(None);
         match problem.kind {
-            ProblemKind::Picture => self.page.picture_problem.set(Some(problem)),
+            ProblemKind::Picture => {
+                self.page.running.set(None);
+                self.page.clear_reply();
+                self.page.picture_problem.set(Some(problem));
+            }
             ProblemKind::Prompt | ProblemKind::Internal => {
+                self.page.running.set(None);
                 self.update_reply(|reply| reply.problem = Some(problem));
             }
             // Everything else keeps the engine from answering the next prompt, too.
-            _ => self.page.engine.set(EngineState::Failed(problem)),
+            _ => self.engine_failed(problem),
         }
     }
 

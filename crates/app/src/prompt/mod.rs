@@ -103,7 +103,7 @@ fn Things(page: Page) -> impl IntoView {
     });
     view! {
         <details class="things">
-            <summary>"The " {KINDS.len()} " things it knows"</summary>
+            <summary>"The " {KINDS.len()} " things that the demo model knows"</summary>
             <ul>
                 {KINDS.iter().map(|kind| view! { <li><Thing page chosen kind /></li> }).collect_view()}
             </ul>

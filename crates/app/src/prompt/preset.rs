@@ -44,7 +44,7 @@ impl Task {
             Task::Caption => "Caption",
             Task::Count => "Count",
             Task::CountAll => "Count all",
-            Task::Exists => "Is there…?",
+            Task::Exists => "Is there?",
         }
     }
 

@@ -58,10 +58,10 @@ pub(crate) fn Overlay(
                 viewBox=move || format!("0 0 {} {}", size.get().0, size.get().1)
                 preserveAspectRatio="none"
             >
-                <TruthBoxes page />
                 <For each=indices key=|index| *index let:index>
                     <Outline mark=mark(index) />
                 </For>
+                <TruthBoxes page />
             </svg>
             <For each=indices key=|index| *index let:index>
                 <Chip mark=mark(index) size />

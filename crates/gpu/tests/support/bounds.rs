@@ -132,9 +132,8 @@ pub(crate) fn rms_norm(values: &[f64], accumulate: Option<&[f32]>) -> Vec<Bounde
 pub(crate) fn layer_norm(of: &Normalised, scale: &[f32], shift: &[f32], eps: f32) -> Vec<Bounded> {
     let n = of.values.len() as f64;
     let mean_error = (n + 2.5) * U * of.mean_abs;
-    let variance_error = 2.0 * of.mean_distance * mean_error
-        + mean_error * mean_error
-        + (n + 4.0) * U * of.variance;
+    let variance_error =
+        2.0 * of.mean_distance * mean_error + mean_error * mean_error + (n + 4.0) * U * of.variance;
     let factor_error = 0.5 * variance_error / (of.variance + f64::from(eps)) + 8.0 * U;
     of.values
         .iter()
@@ -159,7 +158,7 @@ pub(crate) fn attention(of: &[Attended], head_dim: usize, cap: Option<f32>) -> V
     of.iter()
         .map(|of| {
             let score = (head_dim + 2) as f64 * U * of.products
-                + cap.map_or(0.0, |cap| capped(of.products.max(f64::from(cap)), cap));
+                + cap.map_or(0.0, |cap| capped(of.products, cap));
             let exps = (of.keys / 64 + 2) as f64 * (3.0 + 3.0 * of.range) * U;
             let weight = score + exps + (of.keys + 4) as f64 * U;
             Bounded {

@@ -1,0 +1,197 @@
+use paligemma_checkpoint::Dtype;
+use paligemma_gpu::{Gpu, Linear};
+
+use super::device::{Target, input, open, read, run};
+use crate::support::compare::{assert_agrees, assert_differs};
+use crate::support::random::Rng;
+use crate::support::{bounds, upload};
+use crate::twins;
+use crate::twins::math;
+use crate::twins::matmul::{Dot, Then};
+
+/// Around a block of eight inputs, sixteen lanes of one, and primes.
+const COLUMNS: [usize; 12] = [1, 2, 7, 8, 9, 13, 63, 64, 65, 127, 129, 257];
+/// Around a tile of 4, of 32, and the eight outputs of a workgroup.
+const OUTPUTS: [usize; 11] = [1, 2, 3, 7, 8, 9, 31, 32, 33, 65, 101];
+const ROWS: [usize; 8] = [2, 3, 5, 8, 31, 32, 33, 65];
+
+struct Case {
+    rows: usize,
+    columns: usize,
+    outputs: usize,
+    bias: bool,
+    gelu: bool,
+    accumulate: bool,
+}
+
+/// All eight combinations of options, over shapes that are drawn from the lists.
+fn cases(rng: &mut Rng, rows: &[usize]) -> Vec<Case> {
+    (0..24)
+        .map(|i| Case {
+            rows: rows[i % rows.len()],
+            columns: COLUMNS[rng.below(COLUMNS.len())],
+            outputs: OUTPUTS[rng.below(OUTPUTS.len())],
+            bias: i & 1 != 0,
+            gelu: i & 2 != 0,
+            // With eight rows in the list, `i & 4` would tie the option to the row.
+            accumulate: (i / 8 + i / 4) & 1 != 0,
+        })
+        .collect()
+}
+
+pub(crate) fn matmul(dtype: Dtype) {
+    let gpu = open();
+    let mut rng = Rng::new(10);
+    for case in cases(&mut rng, &ROWS) {
+        check(&gpu, &mut rng, dtype, &case);
+    }
+    mistakes(&gpu, 33, dtype);
+}
+
+pub(crate) fn matvec(dtype: Dtype) {
+    let gpu = open();
+    let mut rng = Rng::new(20);
+    for case in cases(&mut rng, &[1]) {
+        check(&gpu, &mut rng, dtype, &case);
+    }
+    // More than one round of the sixteen lanes.
+    let long = Case {
+        rows: 1,
+        columns: 1153,
+        outputs: 5,
+        bias: true,
+        gelu: false,
+        accumulate: true,
+    };
+    check(&gpu, &mut rng, dtype, &long);
+    mistakes(&gpu, 1, dtype);
+    many(&gpu, dtype);
+}
+
+fn dots(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
+    if x.len() == columns {
+        twins::matvec::matvec(x, w)
+    } else {
+        twins::matmul::matmul(x, w, columns)
+    }
+}
+
+fn check(gpu: &Gpu, rng: &mut Rng, dtype: Dtype, case: &Case) {
+    let Case {
+        rows,
+        columns,
+        outputs,
+        ..
+    } = *case;
+    let x = rng.numbers(rows * columns, 1.0);
+    let (w_gpu, w) = upload::matrix(
+        gpu,
+        outputs,
+        columns,
+        dtype,
+        &rng.numbers(outputs * columns, 1.0),
+    );
+    let bias = rng.numbers(outputs, 2.0);
+    let before = rng.numbers(rows * outputs, 2.0);
+
+    let target = if case.accumulate {
+        Target::holding(gpu, outputs, &before)
+    } else {
+        Target::poisoned(gpu, rows, outputs)
+    };
+    let x_gpu = input(gpu, columns, &x);
+    let bias_gpu = upload::tensor(gpu, outputs, &bias);
+    let then = Linear {
+        bias: case.bias.then_some(&bias_gpu),
+        gelu: case.gelu,
+        accumulate: case.accumulate,
+    };
+    run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
+
+    let then = Then {
+        bias: case.bias.then_some(&bias),
+        gelu: case.gelu.then_some(Then::GELU),
+        accumulate: case.accumulate.then_some(&before),
+    };
+    let expected = bounds::linear(&dots(&x, &w, columns), columns, outputs, then);
+    let what = format!(
+        "[{rows}, {columns}] by [{outputs}, {columns}], bias {}, gelu {}, accumulate {}",
+        case.bias, case.gelu, case.accumulate
+    );
+    assert_agrees(&what, &target.read(gpu), &expected);
+}
+
+/// What the bounds must not let through.
+fn mistakes(gpu: &Gpu, rows: usize, dtype: Dtype) {
+    let mut rng = Rng::new(30);
+    let (columns, outputs) = (9, 101);
+    let x = rng.numbers(rows * columns, 1.0);
+    let (w_gpu, w) = upload::matrix(
+        gpu,
+        outputs,
+        columns,
+        dtype,
+        &rng.numbers(outputs * columns, 1.0),
+    );
+    let bias = rng.numbers(outputs, 2.0);
+    let before = rng.numbers(rows * outputs, 2.0);
+    let target = Target::holding(gpu, outputs, &before);
+    let (x_gpu, bias_gpu) = (input(gpu, columns, &x), upload::tensor(gpu, outputs, &bias));
+    let then = Linear {
+        bias: Some(&bias_gpu),
+        gelu: true,
+        accumulate: true,
+    };
+    run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
+    let actual = target.read(gpu);
+
+    let right = Then {
+        bias: Some(&bias),
+        gelu: Some(Then::GELU),
+        accumulate: Some(&before),
+    };
+    let dots = dots(&x, &w, columns);
+    let with = |then: Then<'_>| bounds::linear(&dots, columns, outputs, then);
+    assert_agrees("all options", &actual, &with(right));
+    let erf = Then {
+        gelu: Some(math::gelu_erf),
+        ..right
+    };
+    assert_differs("gelu by erf", &actual, &with(erf));
+    let no_gelu = Then {
+        gelu: None,
+        ..right
+    };
+    assert_differs("no gelu", &actual, &with(no_gelu));
+    let no_bias = Then {
+        bias: None,
+        ..right
+    };
+    assert_differs("no bias", &actual, &with(no_bias));
+    let overwriting = Then {
+        accumulate: None,
+        ..right
+    };
+    assert_differs("overwriting", &actual, &with(overwriting));
+    // The last input of each row forgotten.
+    let mut short = w.clone();
+    for row in short.chunks_mut(columns) {
+        row[columns - 1] = 0.0;
+    }
+    let short = self::dots(&x, &short, columns);
+    let short = bounds::linear(&short, columns, outputs, right);
+    assert_differs("a forgotten input", &actual, &short);
+}
+
+/// More workgroups than one dimension of a dispatch may have.
+fn many(gpu: &Gpu, dtype: Dtype) {
+    let outputs = 8 * 65_535 + 3;
+    let w: Vec<f32> = (0..outputs).map(|i| (i % 251) as f32).collect();
+    let (w_gpu, w) = upload::matrix(gpu, outputs, 1, dtype, &w);
+    let x = upload::tensor(gpu, 1, &[2.0]);
+    let y = gpu.tensor("y", 1, outputs).unwrap();
+    gpu.write(&y, 0, &vec![f32::NAN; outputs]).unwrap();
+    run(gpu, |r| r.linear(&x, &w_gpu, Linear::default(), &y));
+    let doubled: Vec<f32> = w.iter().map(|w| 2.0 * w).collect();
+    assert_eq!(read(gpu, &y), doubled);
+}

@@ -1,0 +1,72 @@
+//! Every kernel against its plain Rust twin, on whatever adapter there is, opened with WebGPU's
+//! default limits; and what the recorder promises around them.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../twins/mod.rs"]
+mod twins;
+
+mod argmax;
+mod attention;
+mod device;
+mod elementwise;
+mod linear;
+mod misfits;
+mod norms;
+mod probe;
+mod programs;
+mod rows;
+mod shaders;
+mod shards;
+mod split_heads;
+
+use paligemma_checkpoint::Dtype;
+
+/// One test for each shader, named as it is, and the list of these names.
+macro_rules! kernels {
+    ($($name:ident => $check:expr;)*) => {
+        mod twin {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    $check
+                }
+            )*
+        }
+
+        const TESTED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+kernels! {
+    add => elementwise::add();
+    argmax => argmax::stages();
+    argmax_parts => argmax::stretches();
+    attention => attention::attention();
+    embed_bf16 => rows::embed(Dtype::BF16);
+    embed_f16 => rows::embed(Dtype::F16);
+    embed_f32 => rows::embed(Dtype::F32);
+    geglu => elementwise::geglu();
+    layer_norm => norms::layer_norm();
+    matmul_bf16 => linear::matmul(Dtype::BF16);
+    matmul_f16 => linear::matmul(Dtype::F16);
+    matmul_f32 => linear::matmul(Dtype::F32);
+    matvec_bf16 => linear::matvec(Dtype::BF16);
+    matvec_f16 => linear::matvec(Dtype::F16);
+    matvec_f32 => linear::matvec(Dtype::F32);
+    patchify => rows::patchify();
+    rms_norm => norms::rms_norm();
+    scatter_rows => rows::scatter_rows();
+    soft_cap => elementwise::soft_cap();
+    split_heads => split_heads::split_heads();
+}
+
+#[test]
+fn every_shader_has_a_twin() {
+    let mut shaders: Vec<_> = paligemma_gpu::shader::ALL.iter().map(|s| s.name).collect();
+    shaders.sort_unstable();
+    assert_eq!(shaders, TESTED);
+}

@@ -1,0 +1,271 @@
+//! Every function of the recorder refuses shapes that do not fit, and says which kernel.
+
+use paligemma_checkpoint::Dtype;
+use paligemma_gpu::{Attention, Gpu, GpuError, Heads, Linear, Recorder, Tensor};
+
+use super::device::open;
+
+/// The error names the kernel (`matmul` stands for its three storages).
+#[track_caller]
+fn refused(gpu: &Gpu, kernel: &str, record: impl FnOnce(&mut Recorder)) {
+    let mut recorder = gpu.recorder();
+    record(&mut recorder);
+    match recorder.finish() {
+        Err(GpuError::Shape { kernel: named, .. }) => assert!(named.starts_with(kernel), "{named}"),
+        Err(error) => panic!("{kernel}: {error}"),
+        Ok(_) => panic!("{kernel}: a misfit was recorded"),
+    }
+}
+
+fn tensor(gpu: &Gpu, rows: usize, columns: usize) -> Tensor {
+    gpu.tensor("misfit", rows, columns).unwrap()
+}
+
+#[test]
+fn linear() {
+    let gpu = open();
+    let t = |rows, columns| tensor(&gpu, rows, columns);
+    let w = gpu.matrix("w", 6, 4, Dtype::F16).unwrap();
+    for (x, y) in [
+        (t(2, 5), t(2, 6)),
+        (t(2, 4), t(2, 4)),
+        (t(2, 4), t(3, 6)),
+        (t(1, 4), t(2, 6)),
+    ] {
+        refused(&gpu, "matmul", |r| r.linear(&x, &w, Linear::default(), &y));
+    }
+}
+
+#[test]
+fn embed() {
+    let gpu = open();
+    let w = gpu.matrix("w", 6, 4, Dtype::BF16).unwrap();
+    let ids = gpu.indices("ids", 2).unwrap();
+    for y in [tensor(&gpu, 2, 5), tensor(&gpu, 3, 4)] {
+        refused(&gpu, "embed", |r| r.embed(&ids, &w, 1.0, &y));
+    }
+}
+
+#[test]
+fn scatter_rows() {
+    let gpu = open();
+    let positions = gpu.indices("positions", 2).unwrap();
+    let (x, long) = (tensor(&gpu, 2, 4), tensor(&gpu, 3, 4));
+    let wide = tensor(&gpu, 9, 12);
+    refused(&gpu, "scatter_rows", |r| {
+        r.scatter_rows(&x, &positions, &wide)
+    });
+    refused(&gpu, "scatter_rows", |r| {
+        r.scatter_rows(&long, &positions, &x)
+    });
+}
+
+#[test]
+fn patchify() {
+    let gpu = open();
+    let pixels = tensor(&gpu, 3, 64);
+    for (side, patch, y) in [
+        (7, 4, tensor(&gpu, 4, 48)),
+        (8, 4, tensor(&gpu, 4, 47)),
+        (8, 4, tensor(&gpu, 3, 48)),
+        (8, 2, tensor(&gpu, 4, 48)),
+        (8, 0, tensor(&gpu, 4, 48)),
+    ] {
+        refused(&gpu, "patchify", |r| r.patchify(&pixels, side, patch, &y));
+    }
+}
+
+#[test]
+fn elementwise() {
+    let gpu = open();
+    let x = tensor(&gpu, 2, 4);
+    let stretched = gpu.tensor_with_stride("stretched", 2, 4, 16).unwrap();
+    for y in [tensor(&gpu, 3, 4), tensor(&gpu, 2, 5), stretched] {
+        refused(&gpu, "add", |r| r.add(&x, &y));
+        refused(&gpu, "geglu", |r| r.geglu(&x, &y));
+    }
+}
+
+#[test]
+fn norms() {
+    let gpu = open();
+    let t = |rows, columns| tensor(&gpu, rows, columns);
+    for (x, scale, y) in [
+        (t(2, 4), t(1, 5), t(2, 4)),
+        (t(2, 4), t(1, 4), t(2, 5)),
+        (t(2, 4), t(1, 4), t(1, 4)),
+    ] {
+        refused(&gpu, "rms_norm", |r| {
+            r.rms_norm(&x, &scale, 1e-6, false, &y)
+        });
+        refused(&gpu, "layer_norm", |r| {
+            r.layer_norm(&x, &scale, &scale, 1e-6, &y)
+        });
+    }
+    let (x, scale, shift) = (t(2, 4), t(1, 4), t(1, 3));
+    refused(&gpu, "layer_norm", |r| {
+        r.layer_norm(&x, &scale, &shift, 1e-6, &x)
+    });
+}
+
+#[test]
+fn argmax() {
+    let gpu = open();
+    let (token, span) = (gpu.indices("t", 1).unwrap(), gpu.indices("s", 2).unwrap());
+    for (logits, allowed) in [
+        (tensor(&gpu, 2, 9), 9),
+        (tensor(&gpu, 1, 9), 0),
+        (tensor(&gpu, 1, 9), 10),
+    ] {
+        refused(&gpu, "argmax", |r| {
+            r.argmax(&logits, allowed, &token, &span, 1)
+        });
+    }
+}
+
+#[test]
+fn split_heads() {
+    let gpu = open();
+    let cache = gpu.kv_cache(2, 5, 6).unwrap();
+    let q = gpu.queries(4, 3, 6).unwrap();
+    let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
+    let (query, kv) = (tensor(&gpu, 3, 24), tensor(&gpu, 3, 12));
+    let how = Heads {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        rotary: None,
+    };
+    let name = "split_heads";
+    let mut right = gpu.recorder();
+    right.split_heads([&query, &kv, &kv], how, &span, &q, &cache);
+    assert!(right.finish().is_ok());
+
+    let narrow = tensor(&gpu, 3, 11);
+    let few = tensor(&gpu, 2, 12);
+    refused(&gpu, name, |r| {
+        r.split_heads([&narrow, &kv, &kv], how, &span, &q, &cache)
+    });
+    refused(&gpu, name, |r| {
+        r.split_heads([&query, &narrow, &kv], how, &span, &q, &cache)
+    });
+    refused(&gpu, name, |r| {
+        r.split_heads([&query, &kv, &few], how, &span, &q, &cache)
+    });
+    refused(&gpu, name, |r| {
+        r.split_heads([&query, &kv, &kv], how, &short, &q, &cache)
+    });
+    for q in [gpu.queries(4, 2, 6).unwrap(), gpu.queries(4, 3, 5).unwrap()] {
+        refused(&gpu, name, |r| {
+            r.split_heads([&query, &kv, &kv], how, &span, &q, &cache)
+        });
+    }
+    for cache in [
+        gpu.kv_cache(1, 5, 6).unwrap(),
+        gpu.kv_cache(2, 5, 7).unwrap(),
+        gpu.kv_cache(2, 2, 6).unwrap(),
+    ] {
+        refused(&gpu, name, |r| {
+            r.split_heads([&query, &kv, &kv], how, &span, &q, &cache)
+        });
+    }
+}
+
+#[test]
+fn attention() {
+    let gpu = open();
+    let cache = gpu.kv_cache(2, 5, 6).unwrap();
+    let q = gpu.queries(4, 3, 6).unwrap();
+    let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
+    let y = tensor(&gpu, 3, 24);
+    let how = Attention {
+        heads: 4,
+        scale: 1.0,
+        soft_cap: None,
+        window: None,
+    };
+    let name = "attention";
+    let mut right = gpu.recorder();
+    right.attention(&q, &cache, &span, how, &y);
+    assert!(right.finish().is_ok());
+
+    refused(&gpu, name, |r| r.attention(&q, &cache, &short, how, &y));
+    for y in [tensor(&gpu, 2, 24), tensor(&gpu, 3, 23)] {
+        refused(&gpu, name, |r| r.attention(&q, &cache, &span, how, &y));
+    }
+    for cache in [
+        gpu.kv_cache(3, 5, 6).unwrap(),
+        gpu.kv_cache(2, 5, 5).unwrap(),
+        gpu.kv_cache(2, 5, 7).unwrap(),
+    ] {
+        refused(&gpu, name, |r| r.attention(&q, &cache, &span, how, &y));
+    }
+    let no_heads = Attention { heads: 0, ..how };
+    refused(&gpu, name, |r| r.attention(&q, &cache, &span, no_heads, &y));
+    let wide = gpu.kv_cache(1, 2, 257).unwrap();
+    let wide_q = gpu.queries(1, 1, 257).unwrap();
+    let wide_y = tensor(&gpu, 1, 257);
+    let one = Attention { heads: 1, ..how };
+    refused(&gpu, name, |r| {
+        r.attention(&wide_q, &wide, &span, one, &wide_y)
+    });
+}
+
+#[test]
+fn copies() {
+    let gpu = open();
+    let (x, row) = (tensor(&gpu, 3, 4), tensor(&gpu, 1, 4));
+    refused(&gpu, "copy", |r| r.copy(&x, &row));
+    let reshaped = gpu.tensor_with_stride("reshaped", 1, 24, 24).unwrap();
+    refused(&gpu, "copy", |r| r.copy(&x, &reshaped));
+    refused(&gpu, "copy_row", |r| r.copy_row(&x, 3, &row));
+    refused(&gpu, "copy_row", |r| r.copy_row(&x, 0, &x));
+    refused(&gpu, "copy_row", |r| r.copy_row(&x, 0, &reshaped));
+}
+
+/// The first misfit is the one that is told; nothing after it hides it.
+#[test]
+fn the_first_error_is_kept() {
+    let gpu = open();
+    let (x, y) = (tensor(&gpu, 1, 4), tensor(&gpu, 2, 4));
+    refused(&gpu, "geglu", |r| {
+        r.add(&x, &x.clone());
+        r.geglu(&x, &y);
+        r.add(&x, &y);
+    });
+}
+
+#[test]
+fn views_and_uploads() {
+    let gpu = open();
+    let x = tensor(&gpu, 20, 4);
+    for (start, end) in [(0, 21), (4, 8), (16, 8), (24, 24)] {
+        let view = x.slice_rows(start..end);
+        assert!(
+            matches!(view, Err(GpuError::Shape { .. })),
+            "{start}..{end}"
+        );
+    }
+    for (first, count) in [(0, 5), (20, 4), (19, 8), (0, 84)] {
+        let written = gpu.write(&x, first, &vec![0.0; count]);
+        assert!(
+            matches!(written, Err(GpuError::Shape { .. })),
+            "{first} {count}"
+        );
+    }
+    let view = x.slice_rows(8..16).unwrap();
+    assert!(gpu.write(&view, 8, &[0.0; 4]).is_err());
+
+    let indices = gpu.indices("indices", 2).unwrap();
+    assert!(gpu.write_indices(&indices, &[1, 2, 3]).is_err());
+
+    let w = gpu.matrix("w", 6, 3, Dtype::F16).unwrap();
+    for (rows, bytes) in [(0..6, 35), (0..6, 37), (5..7, 12), (3..3, 6), (7..7, 0)] {
+        let written = gpu.write_matrix(&w, rows.clone(), &vec![0; bytes]);
+        assert!(
+            matches!(written, Err(GpuError::Shape { .. })),
+            "{rows:?} {bytes}"
+        );
+    }
+    assert!(gpu.write_matrix(&w, 2..2, &[]).is_ok());
+}

@@ -1,0 +1,109 @@
+use super::device::{Target, input, open, run};
+use crate::support::compare::{Bounded, assert_agrees, assert_differs};
+use crate::support::random::Rng;
+use crate::support::{bounds, upload};
+use crate::twins::layer_norm::layer_norm as layer_twin;
+use crate::twins::rms_norm::{rms_norm as rms_twin, rms_norm_with};
+
+/// Around the 64 invocations of a workgroup, primes, and a real width.
+const COLUMNS: [usize; 9] = [1, 2, 5, 63, 64, 65, 127, 129, 1152];
+const EPS: f32 = 1e-6;
+
+/// Rows of very different sizes; where x² is near eps, a wrong eps shows.
+fn rows(rng: &mut Rng, columns: usize) -> Vec<f32> {
+    let mut x = Vec::new();
+    for scale in [1.0, 1e-3, 30.0, 1e-2, 0.0, 1000.0, 1e-3, 1.0, 2.0] {
+        let offset = scale * 2.0 * rng.unit();
+        x.extend(rng.numbers(columns, scale).iter().map(|x| x + offset));
+    }
+    x
+}
+
+pub(crate) fn rms_norm() {
+    let gpu = open();
+    let mut rng = Rng::new(40);
+    for (columns, accumulate) in COLUMNS.into_iter().flat_map(|c| [(c, false), (c, true)]) {
+        let x = rows(&mut rng, columns);
+        let scale = rng.numbers(columns, 1.5);
+        let before = rng.numbers(x.len(), 2.0);
+        let target = if accumulate {
+            Target::holding(&gpu, columns, &before)
+        } else {
+            Target::poisoned(&gpu, x.len() / columns, columns)
+        };
+        let (x_gpu, scale_gpu) = (
+            input(&gpu, columns, &x),
+            upload::tensor(&gpu, columns, &scale),
+        );
+        run(&gpu, |r| {
+            r.rms_norm(&x_gpu, &scale_gpu, EPS, accumulate, &target.view);
+        });
+        let actual = target.read(&gpu);
+
+        let twin = |norm: &dyn Fn(&[f32]) -> Vec<f64>| -> Vec<Bounded> {
+            x.chunks(columns)
+                .zip(before.chunks(columns))
+                .flat_map(|(x, before)| bounds::rms_norm(&norm(x), accumulate.then_some(before)))
+                .collect()
+        };
+        assert_agrees("rms_norm", &actual, &twin(&|x| rms_twin(x, &scale, EPS)));
+        assert_differs("eps 1e-5", &actual, &twin(&|x| rms_twin(x, &scale, 1e-5)));
+        assert_differs(
+            "a missing 1 +",
+            &actual,
+            &twin(&|x| rms_norm_with(x, &scale, EPS, |scale| scale)),
+        );
+        if accumulate {
+            let overwritten: Vec<_> = x
+                .chunks(columns)
+                .flat_map(|x| bounds::rms_norm(&rms_twin(x, &scale, EPS), None))
+                .collect();
+            assert_differs("overwriting", &actual, &overwritten);
+        }
+    }
+}
+
+pub(crate) fn layer_norm() {
+    let gpu = open();
+    let mut rng = Rng::new(50);
+    for columns in COLUMNS {
+        let x = rows(&mut rng, columns);
+        let (scale, shift) = (rng.numbers(columns, 2.0), rng.numbers(columns, 1.0));
+        let target = Target::poisoned(&gpu, x.len() / columns, columns);
+        let x_gpu = input(&gpu, columns, &x);
+        let scale_gpu = upload::tensor(&gpu, columns, &scale);
+        let shift_gpu = upload::tensor(&gpu, columns, &shift);
+        run(&gpu, |r| {
+            r.layer_norm(&x_gpu, &scale_gpu, &shift_gpu, EPS, &target.view);
+        });
+        let actual = target.read(&gpu);
+
+        let twin = |scale: &[f32], shift: &[f32], eps: f32| -> Vec<Bounded> {
+            x.chunks(columns)
+                .flat_map(|x| {
+                    bounds::layer_norm(&layer_twin(x, scale, shift, eps), scale, shift, eps)
+                })
+                .collect()
+        };
+        assert_agrees("layer_norm", &actual, &twin(&scale, &shift, EPS));
+        let without_shift = twin(&scale, &vec![0.0; columns], EPS);
+        assert_differs("no shift", &actual, &without_shift);
+        if columns > 1 {
+            // A single number is its own mean, whatever eps and scale are.
+            assert_differs("eps 1e-5", &actual, &twin(&scale, &shift, 1e-5));
+            let plus_one: Vec<f32> = scale.iter().map(|scale| 1.0 + scale).collect();
+            assert_differs("1 + scale", &actual, &twin(&plus_one, &shift, EPS));
+            // n / (n - 1) in the variance.
+            let unbiased = 1.0 - 0.5 / columns as f64;
+            let unbiased: Vec<_> = twin(&scale, &shift, EPS)
+                .into_iter()
+                .zip(shift.iter().cycle())
+                .map(|(of, shift)| Bounded {
+                    value: (of.value - f64::from(*shift)) * unbiased + f64::from(*shift),
+                    ..of
+                })
+                .collect();
+            assert_differs("an unbiased variance", &actual, &unbiased);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What every shader must keep to, so that it runs wherever WebGPU does.
+
+use std::collections::HashSet;
+
+use naga::proc::GlobalCtx;
+use naga::{AddressSpace, Module, StorageAccess};
+use paligemma_gpu::shader::{ALL, Binding, Shader};
+
+// WebGPU's default limits.
+const WORKGROUP_BYTES: u32 = 16_384;
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
+const STORAGE_BUFFERS: usize = 8;
+const UNIFORM_BYTES: u32 = 65_536;
+
+fn parse(shader: &Shader) -> Module {
+    naga::front::wgsl::parse_str(shader.source)
+        .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(shader.source)))
+}
+
+/// Bytes of all variables in an address space.
+fn bytes(module: &Module, space: AddressSpace) -> u32 {
+    let context: GlobalCtx<'_> = module.to_ctx();
+    module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == space)
+        .map(|(_, variable)| module.types[variable.ty].inner.size(context))
+        .sum()
+}
+
+#[test]
+fn names_are_unique() {
+    assert!(!ALL.is_empty());
+    let names: HashSet<_> = ALL.iter().map(|shader| shader.name).collect();
+    assert_eq!(names.len(), ALL.len());
+}
+
+#[test]
+fn limits_are_the_baseline() {
+    for shader in ALL {
+        let module = parse(shader);
+        let name = shader.name;
+        let size = shader.workgroup_size;
+        assert!(
+            bytes(&module, AddressSpace::WorkGroup) <= WORKGROUP_BYTES,
+            "{name}"
+        );
+        assert!(
+            bytes(&module, AddressSpace::Uniform) <= UNIFORM_BYTES,
+            "{name}"
+        );
+        assert!(size.iter().product::<u32>() <= INVOCATIONS, "{name}");
+        assert!(
+            size.iter().zip(WORKGROUP_SIZE).all(|(&n, most)| n <= most),
+            "{name}"
+        );
+        let storage = shader.bindings.iter().filter(|&&b| b != Binding::Uniform);
+        assert!(storage.count() <= STORAGE_BUFFERS, "{name}");
+    }
+}
+
+#[test]
+fn nothing_optional_is_used() {
+    for shader in ALL {
+        let directive = shader
+            .source
+            .split(['\n', ';'])
+            .map(str::trim)
+            .find(|statement| {
+                let word = statement.split_whitespace().next();
+                matches!(word, Some("enable" | "requires"))
+            });
+        assert_eq!(directive, None, "{}", shader.name);
+        assert!(!shader.source.contains("subgroup"), "{}", shader.name);
+    }
+}
+
+#[test]
+fn reflection_is_what_the_source_says() {
+    for shader in ALL {
+        let module = parse(shader);
+        let [entry] = module.entry_points.as_slice() else {
+            panic!("{}: one entry point", shader.name);
+        };
+        assert_eq!(entry.name, "main", "{}", shader.name);
+        assert_eq!(
+            entry.workgroup_size, shader.workgroup_size,
+            "{}",
+            shader.name
+        );
+        let mut bindings: Vec<_> = module
+            .global_variables
+            .iter()
+            .filter_map(|(_, variable)| {
+                let binding = variable.binding?;
+                let kind = match variable.space {
+                    AddressSpace::Uniform => Binding::Uniform,
+                    AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                        Binding::ReadWrite
+                    }
+                    _ => Binding::Read,
+                };
+                Some((binding.group, binding.binding, kind))
+            })
+            .collect();
+        bindings.sort_unstable_by_key(|&(group, number, _)| (group, number));
+        let reflected = (0..).zip(shader.bindings).map(|(i, &kind)| (0, i, kind));
+        assert_eq!(bindings, reflected.collect::<Vec<_>>(), "{}", shader.name);
+        // The recorder puts a kernel's parameters last.
+        assert_eq!(
+            shader.bindings.last(),
+            Some(&Binding::Uniform),
+            "{}",
+            shader.name
+        );
+    }
+}

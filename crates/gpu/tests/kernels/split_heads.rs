@@ -1,0 +1,253 @@
+use paligemma_gpu::{Gpu, Heads};
+
+use super::device::{input, open, read_padded, run};
+use crate::support::compare::{Bounded, assert_agrees, assert_differs, assert_same_bits};
+use crate::support::random::Rng;
+use crate::support::{bounds, upload};
+use crate::twins::split_heads::{Rotated, by_head, rotate, rotate_pairs};
+
+const THETA: f64 = 10_000.0;
+
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    rows: usize,
+    /// Sequence index of the first row.
+    first: usize,
+    capacity: usize,
+    /// Rotary position of sequence index 0.
+    rotary: Option<usize>,
+}
+
+impl Case {
+    const fn new(heads: [usize; 3], rows: [usize; 3], rotary: Option<usize>) -> Self {
+        Self {
+            heads: heads[0],
+            kv_heads: heads[1],
+            head_dim: heads[2],
+            rows: rows[0],
+            first: rows[1],
+            capacity: rows[2],
+            rotary,
+        }
+    }
+}
+
+const CASES: [Case; 9] = [
+    Case::new([1, 1, 1], [1, 0, 1], None),
+    Case::new([2, 2, 14], [9, 0, 9], None),
+    Case::new([16, 16, 72], [3, 0, 5], None),
+    Case::new([3, 1, 5], [2, 1, 7], None),
+    Case::new([4, 2, 20], [33, 0, 40], Some(1)),
+    Case::new([4, 2, 22], [5, 2, 7], Some(0)),
+    Case::new([8, 1, 256], [1, 300, 301], Some(1)),
+    Case::new([2, 2, 14], [1, 17, 40], Some(1)),
+    Case::new([6, 3, 2], [31, 3, 65], Some(5)),
+];
+
+/// Query, key and value `[rows, heads, head_dim]`.
+struct Projections {
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+}
+
+/// Queries and caches, padded rows and all.
+struct Laid {
+    q: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+pub(crate) fn split_heads() {
+    let gpu = open();
+    let mut rng = Rng::new(90);
+    for case in CASES {
+        let width = case.rows * case.head_dim;
+        let given = Projections {
+            query: rng.numbers(width * case.heads, 1.0),
+            key: rng.numbers(width * case.kv_heads, 1.0),
+            value: rng.numbers(width * case.kv_heads, 1.0),
+        };
+        let laid = run_case(&gpu, &case, &given);
+        let wide = case.head_dim.next_multiple_of(4);
+
+        let query = |rotation| expected(&case, &given.query, case.heads, rotation);
+        let key = |rotation| expected(&case, &given.key, case.kv_heads, rotation);
+        let right = case.rotary.map(|first| first + case.first);
+        let rows = q_rows(&case);
+        assert_heads(
+            "q",
+            &laid.q,
+            &rows,
+            wide,
+            &query(Rotation::half_split(right)),
+        );
+        let rows = cache_rows(&case);
+        assert_heads(
+            "keys",
+            &laid.keys,
+            &rows,
+            wide,
+            &key(Rotation::half_split(right)),
+        );
+        let value = expected(
+            &case,
+            &given.value,
+            case.kv_heads,
+            Rotation::half_split(None),
+        );
+        assert_heads("values", &laid.values, &rows, wide, &value);
+
+        let Some(right) = right else { continue };
+        let actual = pick(&laid.q, &q_rows(&case), wide, case.head_dim);
+        assert_differs("no rotation", &actual, &query(Rotation::half_split(None)));
+        let late = Rotation::half_split(Some(right + 1));
+        assert_differs("a position too far", &actual, &query(late));
+        if case.head_dim > 2 {
+            let interleaved = Rotation {
+                interleaved: true,
+                ..Rotation::half_split(Some(right))
+            };
+            assert_differs("interleaved pairs", &actual, &query(interleaved));
+            let other_theta = Rotation {
+                theta: 9_000.0,
+                ..Rotation::half_split(Some(right))
+            };
+            assert_differs("another theta", &actual, &query(other_theta));
+        }
+    }
+}
+
+fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
+    let width = case.heads * case.head_dim;
+    let kv_width = case.kv_heads * case.head_dim;
+    let query = input(gpu, width, &given.query);
+    let key = input(gpu, kv_width, &given.key);
+    let value = input(gpu, kv_width, &given.value);
+    let span = upload::indices(gpu, &[case.first as u32, 0]);
+    let cache = gpu
+        .kv_cache(case.kv_heads, case.capacity, case.head_dim)
+        .unwrap();
+    let q = gpu.queries(case.heads, case.rows, case.head_dim).unwrap();
+    let table = case.rotary.map(|first| {
+        let positions = first + case.first + case.rows;
+        let table = gpu.rotary_table(positions, case.head_dim, THETA).unwrap();
+        (table, first)
+    });
+    // The padding of queries and caches is poisoned too: attention reads it, so it must be zeroed
+    // where a head is written.
+    let poison = [&q, &cache.keys, &cache.values].map(|target| {
+        let wide = gpu
+            .tensor_with_stride("poison", target.rows(), target.stride(), target.stride())
+            .unwrap();
+        gpu.write(&wide, 0, &vec![f32::NAN; target.rows() * target.stride()])
+            .unwrap();
+        (wide, target)
+    });
+    run(gpu, |r| {
+        for (wide, target) in &poison {
+            r.copy(wide, target);
+        }
+        let how = Heads {
+            heads: case.heads,
+            kv_heads: case.kv_heads,
+            head_dim: case.head_dim,
+            rotary: table.as_ref().map(|(table, first)| (table, *first)),
+        };
+        r.split_heads([&query, &key, &value], how, &span, &q, &cache);
+    });
+    Laid {
+        q: read_padded(gpu, &q),
+        keys: read_padded(gpu, &cache.keys),
+        values: read_padded(gpu, &cache.values),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Rotation {
+    /// Rotary position of the first row.
+    first: Option<usize>,
+    interleaved: bool,
+    theta: f64,
+}
+
+impl Rotation {
+    fn half_split(first: Option<usize>) -> Self {
+        Self {
+            first,
+            interleaved: false,
+            theta: THETA,
+        }
+    }
+}
+
+/// `[heads, rows, head_dim]` of numbers `[rows, heads, head_dim]`.
+fn expected(case: &Case, numbers: &[f32], heads: usize, how: Rotation) -> Vec<Bounded> {
+    let rotated: Vec<Rotated> = numbers
+        .chunks(case.head_dim)
+        .enumerate()
+        .flat_map(|(i, head)| match how.first {
+            Some(first) if how.interleaved => {
+                rotate_pairs(head, first + i / heads, how.theta, |i| (2 * i, 2 * i + 1))
+            }
+            Some(first) => rotate(head, first + i / heads, how.theta),
+            // Moved as it is, bit for bit.
+            None => head
+                .iter()
+                .map(|x| Rotated {
+                    value: f64::from(*x),
+                    magnitude: 0.0,
+                    angle: 0.0,
+                })
+                .collect(),
+        })
+        .collect();
+    let bounded = bounds::rotary(&rotated, how.theta);
+    let lay = |of: fn(&Bounded) -> f64| {
+        let numbers: Vec<f64> = bounded.iter().map(of).collect();
+        by_head(&numbers, heads, case.head_dim)
+    };
+    lay(|of| of.value)
+        .into_iter()
+        .zip(lay(|of| of.bound))
+        .map(|(value, bound)| Bounded { value, bound })
+        .collect()
+}
+
+fn q_rows(case: &Case) -> Vec<usize> {
+    (0..case.heads * case.rows).collect()
+}
+
+/// Rows of the cache that are written: the sequence indices from `first` on, of each head.
+fn cache_rows(case: &Case) -> Vec<usize> {
+    (0..case.kv_heads)
+        .flat_map(|head| {
+            let start = head * case.capacity + case.first;
+            start..start + case.rows
+        })
+        .collect()
+}
+
+/// The unpadded numbers of some rows.
+fn pick(all: &[f32], rows: &[usize], wide: usize, head_dim: usize) -> Vec<f32> {
+    rows.iter()
+        .flat_map(|row| &all[row * wide..][..head_dim])
+        .copied()
+        .collect()
+}
+
+/// The rows hold what is expected, their padding is zero, and the others are poison still.
+fn assert_heads(what: &str, all: &[f32], rows: &[usize], wide: usize, expected: &[Bounded]) {
+    let head_dim = expected.len() / rows.len();
+    assert_agrees(what, &pick(all, rows, wide, head_dim), expected);
+    for (i, row) in all.chunks(wide).enumerate() {
+        if rows.contains(&i) {
+            let zeros = vec![0.0; wide - head_dim];
+            assert_same_bits(what, &row[head_dim..], &zeros);
+        } else {
+            assert_same_bits(what, row, &vec![f32::NAN; wide]);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Every shader through Tint, and kernels against their twins, on WebGPU in a browser.
+#![cfg(target_arch = "wasm32")]
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod support;
+mod twins;
+
+use paligemma_checkpoint::Dtype;
+use paligemma_gpu::shader::{ALL, Binding};
+use paligemma_gpu::{Attention, Gpu, GpuOptions, Linear, Program, Recorder};
+use support::compare::assert_agrees;
+use support::random::Rng;
+use support::{bounds, upload};
+use twins::attention::{self, Shape};
+use twins::matmul::Then;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+#[wasm_bindgen(inline_js = r#"
+let device;
+
+// A device with WebGPU's default limits and no optional feature. No adapter is an error.
+async function open() {
+    if (!navigator.gpu) throw new Error("this browser has no WebGPU");
+    const adapter = await navigator.gpu.requestAdapter();
+    if (!adapter) throw new Error("WebGPU has no adapter");
+    return await adapter.requestDevice();
+}
+
+// Tint's messages, with the lines that they are about; empty if there are none. Throws what
+// WebGPU says of the pipeline. `kinds` are the buffer types of the bindings 0, 1, 2, ....
+export async function compile(name, code, kinds) {
+    device ??= await open();
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label: name, code });
+    const { messages } = await module.getCompilationInfo();
+    const lines = code.split("\n");
+    const said = messages.map(m => `${m.type}: ${m.message}: ${lines[m.lineNum - 1]}`);
+    const compute = { module, entryPoint: "main" };
+    try {
+        await device.createComputePipelineAsync({ layout: "auto", compute });
+        const entries = kinds.map((type, binding) =>
+            ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } }));
+        const layout = device.createPipelineLayout({
+            bindGroupLayouts: [device.createBindGroupLayout({ entries })],
+        });
+        await device.createComputePipelineAsync({ layout, compute });
+    } catch (error) {
+        said.push(`pipeline: ${error.message}`);
+    }
+    const error = await device.popErrorScope();
+    if (error) said.push(`validation: ${error.message}`);
+    return said.join("\n");
+}
+"#)]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    async fn compile(name: &str, code: &str, kinds: Vec<String>) -> Result<JsValue, JsValue>;
+}
+
+async fn messages(name: &str, code: &str, bindings: &[Binding]) -> String {
+    let kinds = bindings
+        .iter()
+        .map(|kind| match kind {
+            Binding::Read => "read-only-storage",
+            Binding::ReadWrite => "storage",
+            Binding::Uniform => "uniform",
+        })
+        .map(str::to_owned)
+        .collect();
+    let said = compile(name, code, kinds).await;
+    said.expect("WebGPU works").as_string().unwrap()
+}
+
+#[wasm_bindgen_test]
+async fn tint_compiles_every_shader() {
+    assert!(!ALL.is_empty());
+    for shader in ALL {
+        let said = messages(shader.name, shader.source, shader.bindings).await;
+        assert_eq!(said, "", "{}", shader.name);
+    }
+}
+
+/// The test above can fail: a mistake in the source and one in the bindings are both reported.
+#[wasm_bindgen_test]
+async fn tint_reports_mistakes() {
+    let shader = ALL[0];
+    let broken = shader.source.replacen("fn main", "fn main(", 1);
+    let said = messages("broken", &broken, shader.bindings).await;
+    assert!(said.contains("error: "), "{said}");
+    let said = messages("misbound", shader.source, &[Binding::Read; 1]).await;
+    assert!(said.contains("pipeline: "), "{said}");
+}
+
+async fn open() -> Gpu {
+    let options = GpuOptions {
+        baseline_limits: true,
+        ..GpuOptions::default()
+    };
+    Gpu::open(&options).await.expect("WebGPU has an adapter")
+}
+
+fn record(gpu: &Gpu, record: impl FnOnce(&mut Recorder)) -> Program {
+    let mut recorder = gpu.recorder();
+    record(&mut recorder);
+    recorder.finish().unwrap()
+}
+
+#[wasm_bindgen_test]
+async fn products_are_their_twins() {
+    let gpu = open().await;
+    assert_eq!(gpu.info().backend, "webgpu");
+    let mut rng = Rng::new(1);
+    for (rows, columns, outputs) in [(1, 137, 35), (33, 13, 37)] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let x = rng.numbers(rows * columns, 1.0);
+            let numbers = rng.numbers(outputs * columns, 1.0);
+            let (w_gpu, w) = upload::matrix(&gpu, outputs, columns, dtype, &numbers);
+            let bias = rng.numbers(outputs, 1.0);
+            let before = rng.numbers(rows * outputs, 1.0);
+            let x_gpu = upload::tensor(&gpu, columns, &x);
+            let bias_gpu = upload::tensor(&gpu, outputs, &bias);
+            let y = upload::tensor(&gpu, outputs, &before);
+            let then = Linear {
+                bias: Some(&bias_gpu),
+                gelu: true,
+                accumulate: true,
+            };
+            gpu.submit(&record(&gpu, |r| r.linear(&x_gpu, &w_gpu, then, &y)));
+            let actual = gpu.read_tensor(&y).await.unwrap();
+
+            let then = Then {
+                bias: Some(&bias),
+                gelu: Some(Then::GELU),
+                accumulate: Some(&before),
+            };
+            let dots = if rows == 1 {
+                twins::matvec::matvec(&x, &w)
+            } else {
+                twins::matmul::matmul(&x, &w, columns)
+            };
+            let expected = bounds::linear(&dots, columns, outputs, then);
+            assert_agrees(&format!("{rows} rows, {dtype:?}"), &actual, &expected);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn attention_is_its_twin() {
+    let gpu = open().await;
+    let mut rng = Rng::new(2);
+    let shape = Shape {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 22,
+        rows: 40,
+        first: 33,
+        prefix: 65,
+        capacity: 75,
+        scale: 0.25,
+        cap: Some(5.0),
+        window: Some(9),
+    };
+    let q = rng.numbers(shape.heads * shape.rows * shape.head_dim, 1.0);
+    let cached = shape.kv_heads * shape.capacity * shape.head_dim;
+    let (k, v) = (rng.numbers(cached, 2.0), rng.numbers(cached, 2.0));
+    let cache = gpu
+        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+        .unwrap();
+    gpu.write(&cache.keys, 0, &k).unwrap();
+    gpu.write(&cache.values, 0, &v).unwrap();
+    let q_gpu = gpu
+        .queries(shape.heads, shape.rows, shape.head_dim)
+        .unwrap();
+    gpu.write(&q_gpu, 0, &q).unwrap();
+    let span = upload::indices(&gpu, &[shape.first as u32, shape.prefix as u32]);
+    let width = shape.heads * shape.head_dim;
+    let y = upload::tensor(&gpu, width, &vec![f32::NAN; shape.rows * width]);
+    let how = Attention {
+        heads: shape.heads,
+        scale: shape.scale,
+        soft_cap: shape.cap,
+        window: shape.window,
+    };
+    gpu.submit(&record(&gpu, |r| {
+        r.attention(&q_gpu, &cache, &span, how, &y);
+    }));
+    let actual = gpu.read_tensor(&y).await.unwrap();
+
+    let expected = attention::attention(&shape, &q, &k, &v);
+    let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+    assert_agrees("attention", &actual, &expected);
+}
+
+#[wasm_bindgen_test]
+async fn argmax_is_its_twin() {
+    let gpu = open().await;
+    let mut rng = Rng::new(3);
+    for length in [1, 65, 2049, 257_216] {
+        let mut logits = rng.numbers(length, 9.0);
+        let (token, span) = (
+            upload::indices(&gpu, &[7]),
+            upload::indices(&gpu, &[70, 60]),
+        );
+        logits[0] = f32::NAN;
+        logits[length / 2] = 10.0;
+        logits[length - 1] = 10.0;
+        let allowed = length - length / 4;
+        let tensor = upload::tensor(&gpu, length, &logits);
+        let (ids, spans) = (gpu.readback(1).unwrap(), gpu.readback(2).unwrap());
+        gpu.submit(&record(&gpu, |r| {
+            r.argmax(&tensor, allowed, &token, &span, 5);
+            r.copy_back(&token, &ids);
+            r.copy_back(&span, &spans);
+        }));
+        let expected = twins::argmax::argmax(&logits[..allowed]);
+        let expected = expected.map_or(u32::MAX, |id| id as u32);
+        assert_eq!(gpu.read(&ids).await.unwrap(), [expected], "{length}");
+        assert_eq!(gpu.read(&spans).await.unwrap(), [75, 60]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Reads a fixture: its model folder and what transformers computed from it.
+
+use std::path::PathBuf;
+
+use paligemma_engine::{
+    DecodedPicture, Engine, Folder, GpuOptions, LoadOptions, ModelOptions, Picture, Prompt,
+    RunRequest,
+};
+use safetensors::{Dtype, SafeTensors};
+
+/// Every model folder of `tests/fixtures`.
+pub const MODELS: [&str; 5] = ["pg1_mqa", "pg1_gqa_bf16", "pg2_gqa", "pg2_odd", "pg2_q128"];
+
+pub fn fixture(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(path)
+}
+
+/// Loads a fixture's model under WebGPU's default limits, so that the baseline tier is what is
+/// compared.
+pub fn engine(model: &str) -> Engine {
+    load(
+        model,
+        GpuOptions {
+            baseline_limits: true,
+            ..GpuOptions::default()
+        },
+        true,
+    )
+}
+
+pub fn load(model: &str, gpu: GpuOptions, sliding_window: bool) -> Engine {
+    let source = Folder::new(fixture(model).join("model"));
+    let options = LoadOptions {
+        gpu,
+        model: ModelOptions { sliding_window },
+    };
+    pollster::block_on(Engine::load(source, &options, &mut |_| ()))
+        .unwrap_or_else(|error| panic!("{model}: {error}"))
+}
+
+/// A file of expected tensors.
+pub struct Expected(Vec<u8>);
+
+impl Expected {
+    pub fn read(model: &str, case: &str) -> Self {
+        let path = fixture(model).join(format!("expected/{case}.safetensors"));
+        Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        file.names().into_iter().map(str::to_owned).collect()
+    }
+
+    pub fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
+        let values = tensor.data().chunks_exact(4);
+        (
+            tensor.shape().to_vec(),
+            values
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
+        )
+    }
+
+    pub fn ids(&self, name: &str) -> Vec<u32> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        assert_eq!(tensor.dtype(), Dtype::I64, "{name}");
+        let values = tensor.data().chunks_exact(8);
+        values
+            .map(|b| u32::try_from(i64::from_le_bytes(b.try_into().unwrap())).unwrap())
+            .collect()
+    }
+
+    /// The stored `pixel_values`, image by image.
+    pub fn pixels(&self) -> Vec<Vec<f32>> {
+        let (shape, values) = self.floats("pixel_values");
+        let each = shape[1..].iter().product();
+        values.chunks(each).map(<[f32]>::to_vec).collect()
+    }
+}
+
+/// A request by ids; its pictures are only counted, as the pixel values are given.
+pub fn request<T>(
+    ids: &[u32],
+    images: usize,
+    max_new_tokens: usize,
+    f: impl FnOnce(&RunRequest<'_>) -> T,
+) -> T {
+    let blank = DecodedPicture::from_rgb(1, 1, vec![0; 3]).unwrap();
+    let pictures: Vec<Picture> = (0..images).map(|_| Picture::from(blank.clone())).collect();
+    f(&RunRequest {
+        pictures: &pictures,
+        prompt: Prompt::Ids(ids),
+        max_new_tokens,
+    })
+}

@@ -1,0 +1,13 @@
+//! The model against Hugging Face transformers: every stage of every fixture, and generated ids
+//! token for token.
+//!
+//! `tests/fixtures/*/expected` holds what transformers 5.23 computes in f32 with eager attention
+//! from the same weights (`tests/oracle` makes them). The stored `pixel_values` are fed, so that
+//! nothing but the model is compared.
+
+#![cfg(not(target_arch = "wasm32"))]
+
+mod expected;
+mod generation;
+mod samples;
+mod stages;

@@ -1,1 +1,28 @@
-fn main() {}
+//! The `paligemma` command: run a checkpoint on pictures, look into a forward pass, inspect a
+//! checkpoint. Everything happens on this machine.
+
+mod args;
+mod failure;
+mod forward;
+mod inspect;
+mod progress;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    // clap's own exit code for a wrong use is 2 as well.
+    let outcome = match Args::parse().command {
+        Command::Run(args) => pollster::block_on(run::run(&args)),
+        Command::Forward(args) => pollster::block_on(forward::forward(&args)),
+        Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,84 @@
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Runs PaliGemma and PaliGemma 2 on this machine's GPU; nothing leaves it.
+#[derive(Parser)]
+#[command(name = "paligemma", version, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 2 something about the input that you can mend \
+                          (said in one sentence on stderr); 1 anything else.";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Answer a prompt about one or more pictures
+    Run(RunArgs),
+    /// Write every tensor of one forward pass to a safetensors file
+    Forward(ForwardArgs),
+    /// Say what a checkpoint is, and what of it would not fit this machine's GPU
+    Inspect(InspectArgs),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct Input {
+    /// Folder of a checkpoint as it is published: config.json, *.safetensors, tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Picture (PNG, JPEG, WebP, GIF, BMP); repeat it for prompts about several
+    #[arg(long = "image", value_name = "FILE", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Prompt, e.g. "detect cat ; dog", "caption en", "answer en what is this?"
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "prompt_ids",
+        conflicts_with = "prompt_ids",
+        allow_hyphen_values = true
+    )]
+    pub(crate) prompt: Option<String>,
+    /// Token ids instead of a prompt, image tokens included: 257152,…,2,26846,108
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub(crate) prompt_ids: Option<Vec<u32>>,
+    /// Let Gemma 2 see everything in every layer, as it was trained; by default every other layer
+    /// sees a sliding window, as in transformers. It matters only past 4096 tokens
+    #[arg(long)]
+    pub(crate) no_sliding_window: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = JSON)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Most tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_new_tokens: usize,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const JSON: &str = "With --json: text; token_ids (generated, without the end token); stopped \
+                    (\"eos\" or \"length\"); detections (label, box [x0, y0, x1, y1] in pixels of \
+                    the first picture as a person sees it); timings (load_ms, vision_ms, \
+                    prefill_ms, decode_ms, tokens_per_second); adapter.";
+
+#[derive(ClapArgs)]
+pub(crate) struct ForwardArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// File to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// Folder of a checkpoint
+    #[arg(value_name = "DIR")]
+    pub(crate) model: PathBuf,
+}

@@ -1,0 +1,94 @@
+use std::fmt::Write as _;
+
+use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection};
+
+use crate::args::InspectArgs;
+use crate::failure::{Failure, print};
+
+/// `paligemma inspect`.
+pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+    let gpu = Gpu::open(&GpuOptions::default()).await;
+    let adapter = gpu.as_ref().ok().map(Gpu::info);
+    let found = paligemma_engine::inspect(Folder::new(&args.model), adapter)
+        .await
+        .map_err(|error| Failure::about(&args.model, &error))?;
+    let mut out = describe(&found);
+    match &gpu {
+        Ok(gpu) => {
+            let info = gpu.info();
+            let _ = writeln!(
+                out,
+                "adapter     {} ({}), bindings of at most {}",
+                info.name,
+                info.backend,
+                bytes(info.max_binding_bytes)
+            );
+            if found.misfits.is_empty() {
+                out.push_str("fits        every row and every activation fits a binding\n");
+            }
+            for misfit in &found.misfits {
+                let _ = writeln!(
+                    out,
+                    "does not fit: {} needs {}",
+                    misfit.what,
+                    bytes(misfit.needed)
+                );
+            }
+        }
+        Err(error) => {
+            let _ = writeln!(out, "adapter     none: {error}");
+        }
+    }
+    print(&out)
+}
+
+fn describe(found: &Inspection) -> String {
+    let (model, text, vision) = (&found.model, &found.config.text, &found.config.vision);
+    let mut out = format!(
+        "family      {}\nparameters  {}\nweights     {}\n",
+        model.family,
+        model.parameters,
+        bytes(model.bytes)
+    );
+    for (precision, (tensors, weights, size)) in &found.precisions {
+        let _ = writeln!(
+            out,
+            "  {precision:<8}  {tensors} tensors, {weights} weights, {}",
+            bytes(*size)
+        );
+    }
+    let _ = write!(
+        out,
+        "vision      {} layers, hidden {}, {} heads of {}, picture {}×{}, {} tokens\n\
+         decoder     {} layers, hidden {}, {} heads of {}, {} key-value heads, MLP {}, vocabulary {}\n\
+         context     {} tokens; keys and values of one picture and some text take {}\n",
+        vision.num_hidden_layers,
+        vision.hidden_size,
+        vision.num_attention_heads,
+        vision.head_dim(),
+        vision.image_size,
+        vision.image_size,
+        model.image_tokens,
+        text.num_hidden_layers,
+        text.hidden_size,
+        text.num_attention_heads,
+        text.head_dim,
+        text.num_key_value_heads,
+        text.intermediate_size,
+        text.vocab_size,
+        model.context,
+        bytes(found.kv_cache_bytes),
+    );
+    out
+}
+
+/// Decimal units, as disks and downloads are measured.
+fn bytes(count: u64) -> String {
+    let count = count as f64;
+    match count {
+        c if c >= 1e9 => format!("{:.2} GB", c / 1e9),
+        c if c >= 1e6 => format!("{:.1} MB", c / 1e6),
+        c if c >= 1e3 => format!("{:.1} kB", c / 1e3),
+        c => format!("{c} bytes"),
+    }
+}

@@ -1,0 +1,112 @@
+use std::path::Path;
+
+use paligemma_engine::{
+    Answer, CancelToken, Engine, Folder, LoadOptions, ModelOptions, Picture, Prompt, RunRequest,
+};
+use serde_json::json;
+
+use crate::args::{Input, RunArgs};
+use crate::failure::{Failure, print};
+use crate::progress::Progress;
+
+/// `paligemma run`.
+pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
+    let progress = Progress::new();
+    let (mut engine, pictures) = open(&args.input, &progress).await?;
+    let request = RunRequest {
+        pictures: &pictures,
+        prompt: prompt(&args.input),
+        max_new_tokens: args.max_new_tokens,
+    };
+    let answer = engine
+        .run(&request, &CancelToken::default(), &mut |event| {
+            progress.show(&event);
+        })
+        .await
+        .map_err(|error| Failure::about(&args.input.model, &error))?;
+    drop(progress);
+    if args.json {
+        print(&as_json(&answer, &engine)?)
+    } else {
+        print(&as_text(&answer))
+    }
+}
+
+/// Reads the pictures first: they are quick to refuse, and loading is not.
+pub(crate) async fn open(
+    input: &Input,
+    progress: &Progress,
+) -> Result<(Engine, Vec<Picture>), Failure> {
+    let pictures = input
+        .images
+        .iter()
+        .map(|path| picture(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    if !input.model.is_dir() {
+        return Err(Failure::mendable(format!(
+            "{} is not a folder; give the folder of a checkpoint, with its config.json, \
+             safetensors and tokenizer.json",
+            input.model.display()
+        )));
+    }
+    let options = LoadOptions {
+        model: ModelOptions {
+            sliding_window: !input.no_sliding_window,
+        },
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(Folder::new(&input.model), &options, &mut |event| {
+        progress.show(&event);
+    })
+    .await
+    .map_err(|error| Failure::about(&input.model, &error))?;
+    Ok((engine, pictures))
+}
+
+fn picture(path: &Path) -> Result<Picture, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        Failure::mendable(format!(
+            "{}: the picture cannot be read ({error}); check the path and its permissions",
+            path.display()
+        ))
+    })?;
+    Picture::decode(&bytes).map_err(|error| Failure::about(path, &error))
+}
+
+/// A prompt is trimmed: a trailing newline, as a shell script easily adds, would change its tokens.
+pub(crate) fn prompt(input: &Input) -> Prompt<'_> {
+    match (&input.prompt_ids, &input.prompt) {
+        (Some(ids), _) => Prompt::Ids(ids),
+        (None, text) => Prompt::Text(text.as_deref().unwrap_or_default().trim()),
+    }
+}
+
+fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
+    let adapter = engine.adapter();
+    let failed =
+        |error| Failure::other(format!("the answer could not be written as JSON ({error})"));
+    let mut object = serde_json::to_value(answer).map_err(failed)?;
+    object["adapter"] = json!({
+        "name": adapter.name,
+        "backend": adapter.backend,
+        "is_software": adapter.is_software,
+    });
+    serde_json::to_string(&object)
+        .map(|text| text + "\n")
+        .map_err(failed)
+}
+
+fn as_text(answer: &Answer) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!("{}\n", answer.text);
+    for found in &answer.detections {
+        let [x0, y0, x1, y1] = found.bbox;
+        let label = if found.label.is_empty() {
+            "(no label)"
+        } else {
+            &found.label
+        };
+        let _ = writeln!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
+    }
+    out
+}

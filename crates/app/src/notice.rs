@@ -65,7 +65,7 @@ pub(crate) fn Notice(
             <Icon glyph=glyph(problem.kind) />
             <div>
                 <h2>{wording::title(problem.kind)}</h2>
-                <p>{problem.message}</p>
+                <p>{wording::explain(&problem)}</p>
                 {children()}
             </div>
         </div>

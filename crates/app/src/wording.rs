@@ -1,6 +1,6 @@
 //! Numbers and names as people read them.
 
-use paligemma_browser::protocol::{Detection, ProblemKind};
+use paligemma_browser::protocol::{Detection, Problem, ProblemKind};
 
 use crate::vocabulary::Kind;
 
@@ -62,6 +62,36 @@ pub(crate) fn boxes(count: usize) -> String {
     }
 }
 
+/// What happened and what to do next, as a person at a browser reads it.
+pub(crate) fn explain(problem: &Problem) -> String {
+    match problem.kind {
+        // The engine speaks of every platform it knows; its words are in the diagnostics.
+        ProblemKind::NoAdapter => "This browser offers WebGPU but no graphics adapter to go with \
+            it: switch on hardware acceleration in its settings, update the graphics driver, and \
+            restart the browser."
+            .to_owned(),
+        _ => sentence(&problem.message),
+    }
+}
+
+/// A message as a sentence of its own: errors are written to stand after a colon. A name at its
+/// beginning, such as `config.json`, stays as it is.
+fn sentence(message: &str) -> String {
+    let message = message.trim();
+    let first_word = message.split_whitespace().next().unwrap_or_default();
+    let mut letters = message.chars();
+    let mut sentence = match letters.next() {
+        Some(first) if first_word.chars().all(char::is_alphabetic) => {
+            first.to_uppercase().chain(letters).collect()
+        }
+        _ => message.to_owned(),
+    };
+    if !sentence.is_empty() && !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
+}
+
 /// What went wrong, in a few words.
 pub(crate) fn title(kind: ProblemKind) -> &'static str {
     match kind {
@@ -85,12 +115,27 @@ mod tests {
 
     #[test]
     fn numbers_keep_two_or_three_digits() {
-        assert_eq!(duration(3.14159), "3.1 ms");
+        assert_eq!(duration(4.06), "4.1 ms");
         assert_eq!(duration(86.4), "86 ms");
         assert_eq!(duration(1_239.0), "1.24 s");
         assert_eq!(megabytes(10_268_128), "10.3 MB");
         assert_eq!(count_of_weights(5_120_000), "5.1 million");
         assert_eq!(count_of_weights(3_030_000_000), "3.0 billion");
+    }
+
+    #[test]
+    fn messages_begin_and_end_as_sentences_do() {
+        assert_eq!(
+            sentence("the file is empty: choose another"),
+            "The file is empty: choose another."
+        );
+        assert_eq!(sentence("Already whole."), "Already whole.");
+        assert_eq!(sentence("écran"), "Écran.");
+        assert_eq!(
+            sentence("config.json is missing"),
+            "config.json is missing."
+        );
+        assert_eq!(sentence(" "), "");
     }
 
     #[test]

@@ -15,7 +15,11 @@ use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::http::HttpFolder;
 use crate::message;
-use crate::protocol::{Event, PROTOCOL_VERSION, Request};
+use crate::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind, Request};
+
+/// Largest picture file, in bytes: more than any camera writes, and little enough that copying it
+/// into the worker's memory (4 GiB at most) cannot end the worker.
+const MAX_PICTURE_BYTES: u32 = 512 << 20;
 
 /// Makes this dedicated worker a host: from now on it answers messages.
 ///
@@ -45,14 +49,28 @@ pub fn start() {
 }
 
 fn receive(host: &Host<HttpFolder>, post: &impl Fn(Event), data: JsValue) {
-    let bytes = message::attached_bytes(&data).map(|buffer| Uint8Array::new(&buffer).to_vec());
     let id = message::id(&data);
-    match message::from_js::<Request>(data) {
-        Ok(request) => host.receive(request, bytes),
-        Err(problem) => match id {
-            Some(id) => post(Event::Failed { id, problem }),
-            None => complain(&problem.message),
-        },
+    let bytes = message::attached_bytes(&data).map(|buffer| Uint8Array::new(&buffer));
+    let request = message::from_js::<Request>(data);
+    let request = match bytes.as_ref().map(Uint8Array::length) {
+        Some(bytes) if bytes > MAX_PICTURE_BYTES => Err(too_large(bytes)),
+        _ => request,
+    };
+    match (request, id) {
+        (Ok(request), _) => host.receive(request, bytes.map(|bytes| bytes.to_vec())),
+        (Err(problem), Some(id)) => post(Event::Failed { id, problem }),
+        (Err(problem), None) => complain(&problem.message),
+    }
+}
+
+fn too_large(bytes: u32) -> Problem {
+    Problem {
+        kind: ProblemKind::Picture,
+        message: format!(
+            "The picture's file has {} MiB where {} are the most: choose a smaller one.",
+            bytes >> 20,
+            MAX_PICTURE_BYTES >> 20
+        ),
     }
 }
 

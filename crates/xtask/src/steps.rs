@@ -224,7 +224,8 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
         .arg(&dist))?;
     run_tests(
         checked(places, "test")
-            .args(["-p", "paligemma-tests", "--test", "page"])
+            .args(native_selection())
+            .args(["--test", "page"])
             .env("PALIGEMMA_DIST", &dist)
             .env("PALIGEMMA_ARTIFACTS", &places.artifacts)
             .env(

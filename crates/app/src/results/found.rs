@@ -157,7 +157,7 @@ fn Words(page: Page) -> impl IntoView {
             Some(Reply {
                 problem: Some(problem),
                 ..
-            }) => Some(problem.message.clone()),
+            }) => Some(wording::explain(problem)),
             Some(reply) if reply.answer.is_none() || !reply.detections.is_empty() => None,
             Some(reply) if reply.asks_for_boxes() => {
                 Some("Nothing found: the model sees none of these in the picture.".to_owned())

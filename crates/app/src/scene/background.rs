@@ -6,9 +6,11 @@ use std::f32::consts::{PI, TAU};
 use super::canvas::{Canvas, Colour, mix, noise};
 use super::rng::Rng;
 
+type Painter = fn(&mut Rng, usize) -> Canvas;
+
 /// A background of random kind. Odds and ranges are those of the training scenes.
 pub(crate) fn background(rng: &mut Rng, side: usize) -> Canvas {
-    let kinds: [(f32, fn(&mut Rng, usize) -> Canvas); 7] = [
+    let kinds: [(f32, Painter); 7] = [
         (0.20, gradient),
         (0.15, blobs),
         (0.15, clouds),

@@ -172,10 +172,12 @@ fn name(status: u16) -> &'static str {
         416 => "the file is shorter than that",
         425 | 503 => "not ready",
         429 => "too many requests",
-        300..=399 => "a redirection without a target",
-        400..=499 => "the request is refused",
-        500..=599 => "the server has a fault",
-        _ => "not an answer to this request",
+        _ => match status / 100 {
+            3 => "a redirection without a target",
+            4 => "the request is refused",
+            5 => "the server has a fault",
+            _ => "not an answer to this request",
+        },
     }
 }
 

@@ -28,17 +28,20 @@ fn kind(kind: engine::ErrorKind) -> ProblemKind {
 
 pub(super) fn model(model: &engine::ModelInfo) -> ModelInfo {
     ModelInfo {
-        family: model.family.clone(),
+        family: model.family.to_owned(),
         parameters: model.parameters,
         bytes: model.bytes,
-        image_size: model.image_size,
+        image_size: u32::try_from(model.image_size).unwrap_or(u32::MAX),
     }
 }
 
 pub(super) fn adapter(adapter: &engine::AdapterInfo) -> AdapterInfo {
     AdapterInfo {
         name: adapter.name.clone(),
-        backend: adapter.backend.to_string(),
+        backend: match adapter.backend.as_str() {
+            "webgpu" => "WebGPU".to_owned(),
+            other => other.to_owned(),
+        },
         is_software: adapter.is_software,
     }
 }

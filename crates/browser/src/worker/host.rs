@@ -20,8 +20,11 @@ pub struct Host<S> {
     shared: Rc<Shared<S>>,
 }
 
+/// Makes a folder's URL a source.
+type Open<S> = Box<dyn Fn(&str) -> Result<S, SourceError>>;
+
 struct Shared<S> {
-    open: Box<dyn Fn(&str) -> Result<S, SourceError>>,
+    open: Open<S>,
     post: Box<dyn Fn(Event)>,
     pictures: RefCell<HashMap<u32, Picture>>,
     tasks: RefCell<VecDeque<Task>>,

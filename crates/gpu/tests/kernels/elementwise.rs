@@ -1,3 +1,5 @@
+use paligemma_gpu::{Recorder, Tensor};
+
 use super::device::{Target, input, open, read, run};
 use crate::support::bounds;
 use crate::support::compare::{Bounded, assert_agrees, assert_differs, assert_same_bits};
@@ -32,6 +34,7 @@ pub(crate) fn add() {
             .collect();
         assert_agrees("add", &target.read(&gpu), &expected);
     }
+    assert_eq!(many(256, |r, x, y| r.add(x, y)), [43.0; 64]);
 }
 
 pub(crate) fn geglu() {
@@ -59,6 +62,7 @@ pub(crate) fn geglu() {
             assert_differs("gelu of up", &actual, &swapped);
         }
     }
+    assert_eq!(many(256, |r, x, y| r.geglu(x, y)), [120.0; 64]);
 }
 
 pub(crate) fn soft_cap() {
@@ -91,7 +95,7 @@ pub(crate) fn soft_cap() {
         }
     }
     no_cap();
-    many();
+    assert_eq!(many(64, |r, _, y| r.soft_cap(y, 2.0)), [2.0; 64]);
 }
 
 /// A cap of 0 is none.
@@ -103,12 +107,18 @@ fn no_cap() {
     assert_same_bits("no cap", &target.read(&gpu), &x);
 }
 
-/// More workgroups than one dimension of a dispatch may have.
-fn many() {
+/// More workgroups than one dimension of a dispatch may have: the last rows are done too.
+/// `per_group` is how many floats a workgroup does.
+fn many(per_group: usize, record: impl FnOnce(&mut Recorder, &Tensor, &Tensor)) -> Vec<f32> {
     let gpu = open();
-    let columns = 64 * 65_535 + 8;
-    let tensor = gpu.tensor("long", 1, columns).unwrap();
-    gpu.write(&tensor, 0, &vec![1e9; columns]).unwrap();
-    run(&gpu, |r| r.soft_cap(&tensor, 30.0));
-    assert!(read(&gpu, &tensor).iter().all(|&x| x == 30.0));
+    let before = per_group * 65_535 / 8;
+    let [(x, x_tail), (y, y_tail)] = [(); 2].map(|()| {
+        let whole = gpu.tensor("many", before + 8, 8).unwrap();
+        let tail = whole.slice_rows(before..before + 8).unwrap();
+        (whole, tail)
+    });
+    gpu.write(&x_tail, 0, &[3.0; 64]).unwrap();
+    gpu.write(&y_tail, 0, &[40.0; 64]).unwrap();
+    run(&gpu, |r| record(r, &x, &y));
+    read(&gpu, &y_tail)
 }

@@ -15,7 +15,6 @@ mod elementwise;
 mod linear;
 mod misfits;
 mod norms;
-mod probe;
 mod programs;
 mod rows;
 mod shaders;

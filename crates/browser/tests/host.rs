@@ -1,0 +1,338 @@
+//! The worker's half of the protocol, with a real engine on the browser's WebGPU.
+
+#![cfg(all(target_arch = "wasm32", feature = "worker"))]
+
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use gloo_timers::future::TimeoutFuture;
+use paligemma_browser::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped};
+use paligemma_browser::worker::Host;
+use paligemma_checkpoint::{MemorySource, SourceError};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+/// A host whose events are kept. `demo` is the folder of the demo checkpoint, `empty` one without
+/// files; others cannot be opened.
+struct Desk {
+    host: Host<MemorySource>,
+    events: Rc<RefCell<Vec<Event>>>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let post = {
+            let events = Rc::clone(&events);
+            move |event| events.borrow_mut().push(event)
+        };
+        Self {
+            host: Host::new(open, post),
+            events,
+        }
+    }
+
+    async fn loaded() -> Self {
+        let desk = Self::new();
+        desk.load(1, "demo");
+        let last = desk.end_of(1).await;
+        assert!(matches!(last, Event::Ready { .. }), "{last:?}");
+        desk
+    }
+
+    fn load(&self, id: u32, folder: &str) {
+        self.host.receive(
+            Request::Load {
+                id,
+                folder: folder.to_owned(),
+            },
+            None,
+        );
+    }
+
+    fn picture(&self, id: u32, bytes: &[u8]) {
+        self.host
+            .receive(Request::Picture { id, picture: id }, Some(bytes.to_vec()));
+    }
+
+    fn run(&self, id: u32, picture: u32, prompt: &str) {
+        let request = Request::Run {
+            id,
+            pictures: vec![picture],
+            prompt: prompt.to_owned(),
+            max_new_tokens: 128,
+        };
+        self.host.receive(request, None);
+    }
+
+    fn of(&self, id: u32) -> Vec<Event> {
+        let events = self.events.borrow();
+        events
+            .iter()
+            .filter(|event| event.id() == Some(id))
+            .cloned()
+            .collect()
+    }
+
+    async fn until(&self, id: u32, done: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            if let Some(event) = self.of(id).into_iter().find(&done) {
+                return event;
+            }
+            TimeoutFuture::new(1).await;
+        }
+    }
+
+    async fn end_of(&self, id: u32) -> Event {
+        self.until(id, Event::is_terminal).await
+    }
+
+    async fn answer_of(&self, id: u32) -> Answer {
+        match self.end_of(id).await {
+            Event::Done { answer, .. } => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn problem_of(&self, id: u32) -> Problem {
+        match self.end_of(id).await {
+            Event::Failed { problem, .. } => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn encodings(&self, id: u32) -> usize {
+        self.of(id)
+            .iter()
+            .filter(|event| matches!(event, Event::EncodingImage { .. }))
+            .count()
+    }
+}
+
+fn open(folder: &str) -> Result<MemorySource, SourceError> {
+    match folder {
+        "demo" => Ok(support::model()),
+        "empty" => Ok(MemorySource::new()),
+        other => Err(SourceError::Missing {
+            path: other.to_owned(),
+        }),
+    }
+}
+
+#[wasm_bindgen_test]
+async fn loading_is_reported_to_its_end() {
+    let desk = Desk::loaded().await;
+    let events = desk.of(1);
+    let (last, before) = events.split_last().unwrap();
+    match last {
+        Event::Ready {
+            model,
+            adapter,
+            load_ms,
+            ..
+        } => {
+            assert_eq!(model.family, "PaliGemma 2");
+            assert_eq!(model.image_size, 112);
+            assert_eq!(adapter.backend, "WebGPU");
+            assert!(*load_ms > 0.0);
+            // At most twenty a second, and one at either end.
+            assert!(
+                before.len() as f64 <= load_ms / 50.0 + 2.0,
+                "{} {load_ms}",
+                before.len()
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut so_far = 0;
+    for event in before {
+        let Event::Loading {
+            loaded_bytes,
+            total_bytes,
+            ..
+        } = event
+        else {
+            panic!("{event:?}")
+        };
+        assert!(so_far <= *loaded_bytes && loaded_bytes <= total_bytes);
+        so_far = *loaded_bytes;
+    }
+    match before.last() {
+        Some(Event::Loading {
+            loaded_bytes,
+            total_bytes,
+            ..
+        }) => {
+            assert_eq!(loaded_bytes, total_bytes);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[wasm_bindgen_test]
+async fn prompts_are_answered_and_a_picture_is_encoded_once() {
+    let desk = Desk::loaded().await;
+    let scene = support::pigs();
+    desk.picture(2, scene.png);
+    assert_eq!(
+        desk.end_of(2).await,
+        Event::Picture {
+            id: 2,
+            width: 448,
+            height: 448
+        }
+    );
+
+    let sample = scene.sample("detect pig");
+    desk.run(3, 2, &sample.prompt);
+    let answer = desk.answer_of(3).await;
+    assert_eq!(answer.token_ids, sample.output_ids);
+    assert_eq!(answer.text, sample.text);
+    assert_eq!(answer.stopped, Stopped::Eos);
+    assert_eq!(answer.detections.len(), 3);
+    assert!(
+        answer
+            .detections
+            .iter()
+            .all(|detection| detection.label == "pig")
+    );
+    assert!(answer.timings.vision_ms > 0.0 && answer.timings.prefill_ms > 0.0);
+
+    let events = desk.of(3);
+    assert_eq!(events.first(), Some(&Event::EncodingImage { id: 3 }));
+    let tokens = sample.prompt_ids.len();
+    assert_eq!(events.get(1), Some(&Event::Prefill { id: 3, tokens }));
+    let counts: Vec<usize> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Token { count, .. } => Some(*count),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(counts, (1..=sample.output_ids.len()).collect::<Vec<_>>());
+    // A box is there with its fourth coordinate, before its label.
+    let boxed = events.iter().find_map(|event| match event {
+        Event::Token {
+            count, detections, ..
+        } if !detections.is_empty() => Some(*count),
+        _ => None,
+    });
+    assert_eq!(boxed, Some(4));
+
+    let sample = scene.sample("caption en");
+    desk.run(4, 2, &sample.prompt);
+    assert_eq!(desk.answer_of(4).await.token_ids, sample.output_ids);
+    assert_eq!((desk.encodings(3), desk.encodings(4)), (1, 0));
+}
+
+#[wasm_bindgen_test]
+async fn a_run_is_cancelled_between_tokens() {
+    let desk = Desk::loaded().await;
+    let scene = support::pigs();
+    desk.picture(2, scene.png);
+    let long = scene.sample("segment pig");
+    desk.run(3, 2, &long.prompt);
+    // The second waits for the first and is cancelled before its turn; the third is not.
+    desk.run(4, 2, &long.prompt);
+    let short = scene.sample("answer en how many pigs are there?");
+    desk.run(5, 2, &short.prompt);
+
+    desk.until(3, |event| matches!(event, Event::Token { count: 3.., .. }))
+        .await;
+    desk.host.receive(Request::Cancel { id: 4 }, None);
+    desk.host.receive(Request::Cancel { id: 3 }, None);
+
+    let answer = desk.answer_of(3).await;
+    assert_eq!(answer.stopped, Stopped::Cancelled);
+    assert!(answer.token_ids.len() < long.output_ids.len());
+    assert!(long.output_ids.starts_with(&answer.token_ids));
+
+    let answer = desk.answer_of(4).await;
+    assert_eq!(
+        (answer.stopped, answer.token_ids.len()),
+        (Stopped::Cancelled, 0)
+    );
+    assert_eq!(desk.of(4).len(), 1, "a cancelled run does nothing");
+
+    let answer = desk.answer_of(5).await;
+    assert_eq!(
+        (answer.stopped, answer.token_ids),
+        (Stopped::Eos, short.output_ids)
+    );
+
+    // Of a run that has ended, and of one that never was.
+    desk.host.receive(Request::Cancel { id: 3 }, None);
+    desk.host.receive(Request::Cancel { id: 99 }, None);
+    desk.run(6, 2, &long.prompt);
+    assert_eq!(desk.answer_of(6).await.token_ids, long.output_ids);
+}
+
+#[wasm_bindgen_test]
+async fn pictures_are_kept_until_dropped() {
+    let desk = Desk::loaded().await;
+    let scene = support::pigs();
+    desk.picture(2, scene.png);
+    let sample = scene.sample("caption en");
+    // The run has the picture, though its name is gone by the time it starts.
+    desk.run(3, 2, &sample.prompt);
+    desk.host.receive(Request::DropPicture { picture: 2 }, None);
+    desk.run(4, 2, &sample.prompt);
+    assert_eq!(desk.problem_of(4).await.kind, ProblemKind::Picture);
+    assert_eq!(desk.answer_of(3).await.token_ids, sample.output_ids);
+
+    desk.picture(5, b"not a picture");
+    assert_eq!(desk.problem_of(5).await.kind, ProblemKind::Picture);
+    desk.picture(6, &[]);
+    assert_eq!(desk.problem_of(6).await.kind, ProblemKind::Picture);
+    desk.host
+        .receive(Request::Picture { id: 7, picture: 7 }, None);
+    assert_eq!(desk.problem_of(7).await.kind, ProblemKind::Internal);
+}
+
+#[wasm_bindgen_test]
+async fn without_a_model_nothing_is_answered() {
+    let desk = Desk::new();
+    let scene = support::pigs();
+    let sample = scene.sample("answer en is there a pig?");
+    desk.picture(1, scene.png);
+    desk.run(2, 1, &sample.prompt);
+    let problem = desk.problem_of(2).await;
+    assert_eq!(problem.kind, ProblemKind::Checkpoint);
+    assert!(
+        problem.message.contains("load a model first"),
+        "{}",
+        problem.message
+    );
+
+    desk.load(3, "elsewhere");
+    let problem = desk.problem_of(3).await;
+    assert_eq!(problem.kind, ProblemKind::Network);
+    assert!(problem.message.contains("elsewhere"), "{}", problem.message);
+
+    desk.load(4, "empty");
+    let problem = desk.problem_of(4).await;
+    assert!(
+        problem.message.contains("config.json"),
+        "{}",
+        problem.message
+    );
+
+    // The next load and a run behind it are none the worse.
+    desk.load(5, "demo");
+    desk.run(6, 1, &sample.prompt);
+    assert_eq!(desk.answer_of(6).await.token_ids, sample.output_ids);
+
+    // A prompt that fails leaves the model where it is.
+    desk.run(7, 1, &"pig ".repeat(5000));
+    assert_eq!(desk.problem_of(7).await.kind, ProblemKind::Prompt);
+    desk.run(8, 1, &sample.prompt);
+    assert_eq!(desk.answer_of(8).await.token_ids, sample.output_ids);
+
+    // A load that fails leaves none: the old one was given up for it.
+    desk.load(9, "empty");
+    desk.run(10, 1, &sample.prompt);
+    assert_eq!(desk.problem_of(10).await.kind, ProblemKind::Checkpoint);
+}

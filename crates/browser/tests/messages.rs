@@ -1,0 +1,243 @@
+//! Every message survives the way through JavaScript, and what is not a message is refused.
+
+#![cfg(target_arch = "wasm32")]
+
+use js_sys::{ArrayBuffer, JSON};
+use paligemma_browser::message;
+use paligemma_browser::protocol::{
+    AdapterInfo, Answer, Detection, Event, ModelInfo, Problem, ProblemKind, Request, Stopped,
+    Timings,
+};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+const KINDS: [ProblemKind; 11] = [
+    ProblemKind::InsecureContext,
+    ProblemKind::NoWebGpu,
+    ProblemKind::NoAdapter,
+    ProblemKind::LimitsTooSmall,
+    ProblemKind::DeviceLost,
+    ProblemKind::Picture,
+    ProblemKind::Network,
+    ProblemKind::Checkpoint,
+    ProblemKind::Prompt,
+    ProblemKind::Worker,
+    ProblemKind::Internal,
+];
+
+fn parse(json: &str) -> JsValue {
+    JSON::parse(json).unwrap()
+}
+
+/// What `postMessage` makes of a value.
+fn clone(value: &JsValue) -> JsValue {
+    let clone = js_sys::Function::new_with_args("value", "return structuredClone(value)");
+    clone.call1(&JsValue::UNDEFINED, value).unwrap()
+}
+
+fn requests() -> Vec<Request> {
+    vec![
+        Request::Load {
+            id: 1,
+            folder: "https://a.b/ü/".to_owned(),
+        },
+        Request::Picture {
+            id: u32::MAX,
+            picture: 0,
+        },
+        Request::DropPicture { picture: 7 },
+        Request::Run {
+            id: 2,
+            pictures: vec![7, 8],
+            prompt: "detect cat ; dog\n<image>".to_owned(),
+            max_new_tokens: 256,
+        },
+        Request::Run {
+            id: 3,
+            pictures: vec![],
+            prompt: String::new(),
+            max_new_tokens: 0,
+        },
+        Request::Cancel { id: 2 },
+    ]
+}
+
+fn detections() -> Vec<Detection> {
+    vec![
+        Detection {
+            label: "cat".to_owned(),
+            bbox: [0.0, 1.5, 100.25, 3e7],
+        },
+        Detection {
+            label: String::new(),
+            bbox: [1.0, 2.0, 3.0, 4.0],
+        },
+    ]
+}
+
+fn events() -> Vec<Event> {
+    let mut events = vec![
+        Event::Started { protocol: 1 },
+        Event::Loading {
+            id: 1,
+            loaded_bytes: 0,
+            total_bytes: 6_000_000_000,
+        },
+        Event::Ready {
+            id: 1,
+            model: ModelInfo {
+                family: "PaliGemma 2".to_owned(),
+                parameters: 3_032_242_416,
+                bytes: 6_064_484_832,
+                image_size: 224,
+            },
+            adapter: AdapterInfo {
+                name: "a GPU".to_owned(),
+                backend: "WebGPU".to_owned(),
+                is_software: true,
+            },
+            load_ms: 1234.5,
+        },
+        Event::Picture {
+            id: 2,
+            width: 640,
+            height: 480,
+        },
+        Event::EncodingImage { id: 3 },
+        Event::Prefill { id: 3, tokens: 260 },
+        Event::Token {
+            id: 3,
+            text: "<loc0001> 猫".to_owned(),
+            detections: detections(),
+            count: 5,
+        },
+    ];
+    for stopped in [Stopped::Eos, Stopped::Length, Stopped::Cancelled] {
+        events.push(Event::Done {
+            id: 3,
+            answer: Answer {
+                text: "a cat".to_owned(),
+                token_ids: vec![0, 1, 257_151],
+                stopped,
+                detections: detections(),
+                timings: Timings {
+                    vision_ms: 0.0,
+                    prefill_ms: 12.0,
+                    decode_ms: 0.25,
+                    tokens_per_second: f64::INFINITY,
+                },
+            },
+        });
+    }
+    for kind in KINDS {
+        let problem = Problem {
+            kind,
+            message: "It failed: try again.".to_owned(),
+        };
+        events.push(Event::Failed { id: 4, problem });
+    }
+    events
+}
+
+#[wasm_bindgen_test]
+fn requests_survive() {
+    for request in requests() {
+        let value = clone(&message::to_js(&request).unwrap());
+        assert_eq!(
+            message::id(&value).filter(|_| request.id().is_some()),
+            request.id()
+        );
+        assert_eq!(message::from_js::<Request>(value).unwrap(), request);
+    }
+}
+
+#[wasm_bindgen_test]
+fn events_survive() {
+    for event in events() {
+        let value = clone(&message::to_js(&event).unwrap());
+        assert_eq!(message::id(&value), event.id());
+        assert_eq!(message::from_js::<Event>(value).unwrap(), event);
+    }
+}
+
+#[wasm_bindgen_test]
+fn messages_are_plain_objects() {
+    let event = Event::Failed {
+        id: 4,
+        problem: Problem {
+            kind: ProblemKind::NoWebGpu,
+            message: "No.".to_owned(),
+        },
+    };
+    let json = JSON::stringify(&message::to_js(&event).unwrap()).unwrap();
+    assert_eq!(
+        String::from(json),
+        r#"{"type":"failed","id":4,"problem":{"kind":"no-web-gpu","message":"No."}}"#
+    );
+}
+
+#[wasm_bindgen_test]
+fn bytes_travel_beside_a_request() {
+    let request = Request::Picture { id: 1, picture: 2 };
+    let value = message::to_js(&request).unwrap();
+    assert!(message::attached_bytes(&value).is_none());
+    message::attach_bytes(&value, &ArrayBuffer::new(5)).unwrap();
+    let value = clone(&value);
+    assert_eq!(message::attached_bytes(&value).unwrap().byte_length(), 5);
+    assert_eq!(message::from_js::<Request>(value).unwrap(), request);
+}
+
+#[wasm_bindgen_test]
+fn what_is_not_a_message_is_a_problem() {
+    for json in [
+        "null",
+        "1",
+        r#""cancel""#,
+        "[]",
+        "{}",
+        r#"{"type":"dance","id":1}"#,
+        r#"{"type":"cancel"}"#,
+        r#"{"type":"cancel","id":-1}"#,
+        r#"{"type":"cancel","id":1.5}"#,
+        r#"{"type":"cancel","id":4294967296}"#,
+        r#"{"type":"cancel","id":"1"}"#,
+        r#"{"type":"load","id":1}"#,
+        r#"{"type":"load","id":1,"folder":["a"]}"#,
+        r#"{"type":"run","id":1,"pictures":[{}],"prompt":"a","max_new_tokens":1}"#,
+    ] {
+        let problem = message::from_js::<Request>(parse(json)).unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::Internal, "{json}");
+        assert!(
+            problem.message.contains("reload the page"),
+            "{}",
+            problem.message
+        );
+    }
+    for json in [
+        "null",
+        r#"{"type":"picture","id":1,"width":10}"#,
+        r#"{"type":"failed","id":1,"problem":{"kind":"odd","message":"m"}}"#,
+        r#"{"type":"token","id":1,"text":"t","detections":[{"label":"a","box":[1,2,3]}],"count":1}"#,
+    ] {
+        let problem = message::from_js::<Event>(parse(json)).unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::Internal, "{json}");
+    }
+    assert!(message::from_js::<Event>(JsValue::UNDEFINED).is_err());
+}
+
+#[wasm_bindgen_test]
+fn an_id_is_found_where_there_is_one() {
+    assert_eq!(message::id(&parse(r#"{"id":7,"type":"dance"}"#)), Some(7));
+    for json in [
+        "null",
+        "{}",
+        r#"{"id":"7"}"#,
+        r#"{"id":-7}"#,
+        r#"{"id":0.5}"#,
+        r#"{"id":1e20}"#,
+    ] {
+        assert_eq!(message::id(&parse(json)), None, "{json}");
+    }
+}

@@ -1,0 +1,160 @@
+use safetensors::{Dtype, SafeTensors};
+
+use crate::{paligemma, path, root, scratch};
+
+fn json(args: &[&str]) -> serde_json::Value {
+    let output = paligemma(args);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn run_prints_one_object_with_every_promised_field() {
+    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let answer = json(&[
+        "run",
+        "--model",
+        path(&model),
+        "--image",
+        path(&image),
+        "--prompt",
+        " detect boat\n",
+        "--json",
+    ]);
+    let record = std::fs::read(root("web/demo/samples/scene01.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let wanted = &record["outputs"][0];
+    assert_eq!(wanted["prompt"], "detect boat");
+    assert_eq!(answer["text"], wanted["text"]);
+    assert_eq!(answer["token_ids"], wanted["output_ids"]);
+    assert_eq!(answer["stopped"], "eos");
+    // <loc0218><loc0612><loc0612><loc0959> of 1024ths of 448 pixels, y before x.
+    let first = &answer["detections"][0];
+    assert_eq!(first["label"], "boat");
+    let corners = [612.0, 218.0, 959.0, 612.0].map(|v: f64| v / 1024.0 * 448.0);
+    for (got, wanted) in first["box"].as_array().unwrap().iter().zip(corners) {
+        // Quarter pixels here, exact in f32.
+        assert_eq!(got.as_f64().unwrap(), wanted);
+    }
+    assert_eq!(answer["detections"].as_array().unwrap().len(), 2);
+    for stage in [
+        "load_ms",
+        "vision_ms",
+        "prefill_ms",
+        "decode_ms",
+        "tokens_per_second",
+    ] {
+        assert!(answer["timings"][stage].as_f64().unwrap() > 0.0, "{stage}");
+    }
+    assert!(!answer["adapter"]["name"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn ids_in_place_of_a_prompt_and_a_token_limit() {
+    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let record = std::fs::read(root("web/demo/samples/scene01.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let ids = record["outputs"][0]["prompt_ids"].as_array().unwrap();
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let answer = json(&[
+        "run",
+        "--model",
+        path(&model),
+        "--image",
+        path(&image),
+        "--prompt-ids",
+        &ids.join(","),
+        "--max-new-tokens",
+        "5",
+        "--json",
+    ]);
+    let wanted = record["outputs"][0]["output_ids"].as_array().unwrap();
+    assert_eq!(answer["token_ids"].as_array().unwrap()[..], wanted[..5]);
+    assert_eq!(answer["stopped"], "length");
+}
+
+#[test]
+fn several_images_are_several_images() {
+    let folder = root("tests/fixtures/pg2_odd");
+    let cases = std::fs::read(folder.join("cases.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_slice(&cases).unwrap();
+    let case = &cases["cases"]["multi"];
+    let images = case["images"][0].as_array().unwrap();
+    let images: Vec<_> = images
+        .iter()
+        .map(|file| folder.join("images").join(file.as_str().unwrap()))
+        .collect();
+    let model = folder.join("model");
+    let answer = json(&[
+        "run",
+        "--model",
+        path(&model),
+        "--image",
+        path(&images[0]),
+        "--image",
+        path(&images[1]),
+        "--prompt",
+        case["text"].as_str().unwrap(),
+        "--max-new-tokens",
+        "40",
+        "--json",
+    ]);
+    assert_eq!(answer["text"], case["generated_text"]);
+}
+
+#[test]
+fn forward_writes_the_tensors_of_the_fixtures() {
+    let folder = root("tests/fixtures/pg2_gqa");
+    let out = scratch("forward").join("out.safetensors");
+    let (model, image) = (folder.join("model"), folder.join("images/image_a.png"));
+    let output = paligemma(&[
+        "forward",
+        "--model",
+        path(&model),
+        "--image",
+        path(&image),
+        "--prompt",
+        "answer en what is the color of the car?",
+        "--out",
+        path(&out),
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let got = std::fs::read(&out).unwrap();
+    let got = SafeTensors::deserialize(&got).unwrap();
+    let wanted = std::fs::read(folder.join("expected/single.safetensors")).unwrap();
+    let wanted = SafeTensors::deserialize(&wanted).unwrap();
+    // 3 inputs, 3 + 2 of vision, features, 2 + 4 of text, logits, keys and values of 4 layers.
+    assert_eq!(got.len(), 3 + 4 + 1 + 6 + 1 + 8);
+    for (name, tensor) in got.tensors() {
+        let expected = wanted.tensor(&name).unwrap();
+        assert_eq!(tensor.shape(), expected.shape(), "{name}");
+        assert_eq!(tensor.dtype(), expected.dtype(), "{name}");
+        if tensor.dtype() == Dtype::I64 || name == "pixel_values" {
+            assert_eq!(tensor.data(), expected.data(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn inspect_says_what_a_checkpoint_is() {
+    let output = paligemma(&["inspect", path(&root("web/demo/model"))]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "PaliGemma 2",
+        "5124544",
+        "bf16",
+        "112×112, 64 tokens",
+        "vocabulary 1984",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}

@@ -51,12 +51,15 @@ pub fn attach_bytes(message: &JsValue, bytes: &ArrayBuffer) -> Result<(), Proble
     }
 }
 
-/// The bytes that [`attach_bytes`] put beside a request, if any.
-pub fn attached_bytes(message: &JsValue) -> Option<ArrayBuffer> {
-    Reflect::get(message, &JsValue::from_str(BYTES))
+/// Takes the bytes that [`attach_bytes`] put beside a request away again, if there are any. To be
+/// done before [`from_js`], which would copy them.
+pub fn detach_bytes(message: &JsValue) -> Option<ArrayBuffer> {
+    let bytes = Reflect::get(message, &JsValue::from_str(BYTES))
         .ok()?
         .dyn_into()
-        .ok()
+        .ok()?;
+    Reflect::delete_property(message.dyn_ref()?, &JsValue::from_str(BYTES)).ok()?;
+    Some(bytes)
 }
 
 /// The `id` of a message, even if it is not one of the protocol's: whom to answer about it.

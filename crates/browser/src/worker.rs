@@ -50,7 +50,7 @@ pub fn start() {
 
 fn receive(host: &Host<HttpFolder>, post: &impl Fn(Event), data: JsValue) {
     let id = message::id(&data);
-    let bytes = message::attached_bytes(&data).map(|buffer| Uint8Array::new(&buffer));
+    let bytes = message::detach_bytes(&data).map(|buffer| Uint8Array::new(&buffer));
     let request = message::from_js::<Request>(data);
     let request = match bytes.as_ref().map(Uint8Array::length) {
         Some(bytes) if bytes > MAX_PICTURE_BYTES => Err(too_large(bytes)),

@@ -182,10 +182,11 @@ fn messages_are_plain_objects() {
 fn bytes_travel_beside_a_request() {
     let request = Request::Picture { id: 1, picture: 2 };
     let value = message::to_js(&request).unwrap();
-    assert!(message::attached_bytes(&value).is_none());
+    assert!(message::detach_bytes(&value).is_none());
     message::attach_bytes(&value, &ArrayBuffer::new(5)).unwrap();
     let value = clone(&value);
-    assert_eq!(message::attached_bytes(&value).unwrap().byte_length(), 5);
+    assert_eq!(message::detach_bytes(&value).unwrap().byte_length(), 5);
+    assert!(message::detach_bytes(&value).is_none());
     assert_eq!(message::from_js::<Request>(value).unwrap(), request);
 }
 

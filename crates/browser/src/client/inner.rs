@@ -37,6 +37,8 @@ enum State {
 }
 
 struct Outgoing {
+    /// Who waits for an answer.
+    id: Option<u32>,
     message: JsValue,
     bytes: Option<ArrayBuffer>,
 }
@@ -121,7 +123,11 @@ impl Inner {
         if let Some(bytes) = &bytes {
             message::attach_bytes(&message, bytes)?;
         }
-        let outgoing = Outgoing { message, bytes };
+        let outgoing = Outgoing {
+            id: request.id(),
+            message,
+            bytes,
+        };
         match &mut *self.state.borrow_mut() {
             State::Starting(waiting) => {
                 waiting.push(outgoing);
@@ -213,11 +219,8 @@ impl Inner {
             State::Listening | State::Dead(_) => return,
         };
         for outgoing in waiting {
-            if let Err(problem) = self.post(&outgoing) {
-                let failed = message::from_js::<Request>(outgoing.message);
-                if let Some(id) = failed.ok().and_then(|request| request.id()) {
-                    self.dispatch(id, Event::Failed { id, problem });
-                }
+            if let (Err(problem), Some(id)) = (self.post(&outgoing), outgoing.id) {
+                self.dispatch(id, Event::Failed { id, problem });
             }
         }
     }

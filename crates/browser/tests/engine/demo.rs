@@ -2,7 +2,7 @@
 
 use paligemma_checkpoint::MemorySource;
 
-macro_rules! demo {
+macro_rules! bytes_of {
     ($path:literal) => {
         include_bytes!(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -14,46 +14,52 @@ macro_rules! demo {
 }
 
 /// The demo checkpoint's folder.
-pub fn model() -> MemorySource {
+pub(crate) fn model() -> MemorySource {
     [
-        ("config.json", demo!("model/config.json")),
+        ("config.json", bytes_of!("model/config.json")),
         (
             "generation_config.json",
-            demo!("model/generation_config.json"),
+            bytes_of!("model/generation_config.json"),
         ),
-        ("model.safetensors", demo!("model/model.safetensors")),
+        ("model.safetensors", bytes_of!("model/model.safetensors")),
         (
             "preprocessor_config.json",
-            demo!("model/preprocessor_config.json"),
+            bytes_of!("model/preprocessor_config.json"),
         ),
-        ("tokenizer.json", demo!("model/tokenizer.json")),
+        ("tokenizer.json", bytes_of!("model/tokenizer.json")),
     ]
     .into_iter()
     .collect()
 }
 
 /// A sample picture with what transformers generates for it in f32.
-pub struct Scene {
-    pub png: &'static [u8],
+pub(crate) struct Scene {
+    pub(crate) png: &'static [u8],
     samples: serde_json::Value,
 }
 
 /// A prompt and its stored ids.
-pub struct Sample {
-    pub prompt: String,
-    pub prompt_ids: Vec<u32>,
-    pub output_ids: Vec<u32>,
-    pub text: String,
+pub(crate) struct Sample {
+    pub(crate) prompt: String,
+    pub(crate) prompt_ids: Vec<u32>,
+    pub(crate) output_ids: Vec<u32>,
+    pub(crate) text: String,
 }
 
 /// A picture with one kind of thing in it.
-pub fn pigs() -> Scene {
-    scene(demo!("samples/scene10.png"), demo!("samples/scene10.json"))
+pub(crate) fn pigs() -> Scene {
+    scene(
+        bytes_of!("samples/scene10.png"),
+        bytes_of!("samples/scene10.json"),
+    )
 }
 
 /// A picture with several.
-pub fn banana_cats_flower() -> Scene {
-    scene(demo!("samples/scene03.png"), demo!("samples/scene03.json"))
+pub(crate) fn banana_cats_flower() -> Scene {
+    scene(
+        bytes_of!("samples/scene03.png"),
+        bytes_of!("samples/scene03.json"),
+    )
 }
 
 fn scene(png: &'static [u8], json: &'static [u8]) -> Scene {
@@ -65,7 +71,7 @@ fn scene(png: &'static [u8], json: &'static [u8]) -> Scene {
 
 impl Scene {
     /// The sample with this prompt.
-    pub fn sample(&self, prompt: &str) -> Sample {
+    pub(crate) fn sample(&self, prompt: &str) -> Sample {
         let outputs = self.samples["outputs"].as_array().unwrap();
         let sample = outputs.iter().find(|sample| sample["prompt"] == prompt);
         let sample = sample.unwrap_or_else(|| panic!("no sample has the prompt {prompt:?}"));

@@ -1,9 +1,5 @@
 //! The worker's half of the protocol, with a real engine on the browser's WebGPU.
 
-#![cfg(all(target_arch = "wasm32", feature = "worker"))]
-
-mod support;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -11,9 +7,9 @@ use gloo_timers::future::TimeoutFuture;
 use paligemma_browser::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped};
 use paligemma_browser::worker::Host;
 use paligemma_checkpoint::{MemorySource, SourceError};
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::wasm_bindgen_test;
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use crate::demo;
 
 /// A host whose events are kept. `demo` is the folder of the demo checkpoint, `empty` one without
 /// files; others cannot be opened.
@@ -114,7 +110,7 @@ impl Desk {
 
 fn open(folder: &str) -> Result<MemorySource, SourceError> {
     match folder {
-        "demo" => Ok(support::model()),
+        "demo" => Ok(demo::model()),
         "empty" => Ok(MemorySource::new()),
         other => Err(SourceError::Missing {
             path: other.to_owned(),
@@ -175,7 +171,7 @@ async fn loading_is_reported_to_its_end() {
 #[wasm_bindgen_test]
 async fn prompts_are_answered_and_a_picture_is_encoded_once() {
     let desk = Desk::loaded().await;
-    let scene = support::pigs();
+    let scene = demo::pigs();
     desk.picture(2, scene.png);
     assert_eq!(
         desk.end_of(2).await,
@@ -231,7 +227,7 @@ async fn prompts_are_answered_and_a_picture_is_encoded_once() {
 #[wasm_bindgen_test]
 async fn a_run_is_cancelled_between_tokens() {
     let desk = Desk::loaded().await;
-    let scene = support::pigs();
+    let scene = demo::pigs();
     desk.picture(2, scene.png);
     let long = scene.sample("segment pig");
     desk.run(3, 2, &long.prompt);
@@ -273,7 +269,7 @@ async fn a_run_is_cancelled_between_tokens() {
 #[wasm_bindgen_test]
 async fn pictures_are_kept_until_dropped() {
     let desk = Desk::loaded().await;
-    let scene = support::pigs();
+    let scene = demo::pigs();
     desk.picture(2, scene.png);
     let sample = scene.sample("caption en");
     // The run has the picture, though its name is gone by the time it starts.
@@ -295,7 +291,7 @@ async fn pictures_are_kept_until_dropped() {
 #[wasm_bindgen_test]
 async fn without_a_model_nothing_is_answered() {
     let desk = Desk::new();
-    let scene = support::pigs();
+    let scene = demo::pigs();
     let sample = scene.sample("answer en is there a pig?");
     desk.picture(1, scene.png);
     desk.run(2, 1, &sample.prompt);

@@ -1,22 +1,17 @@
 //! The demo checkpoint on the browser's WebGPU gives what transformers gives, id by id.
 
-#![cfg(all(target_arch = "wasm32", feature = "worker"))]
-
-mod support;
-
 use paligemma_engine::{CancelToken, Engine, LoadOptions, Picture, Prompt, RunRequest, Stopped};
-use support::Scene;
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::wasm_bindgen_test;
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use crate::demo;
 
 async fn load() -> Engine {
-    Engine::load(support::model(), &LoadOptions::default(), &mut |_| ())
+    Engine::load(demo::model(), &LoadOptions::default(), &mut |_| ())
         .await
         .unwrap()
 }
 
-async fn compare(engine: &mut Engine, scene: &Scene, prompts: &[&str]) {
+async fn compare(engine: &mut Engine, scene: &demo::Scene, prompts: &[&str]) {
     let pictures = [Picture::decode(scene.png).unwrap()];
     for prompt in prompts {
         let sample = scene.sample(prompt);
@@ -61,7 +56,7 @@ async fn answers_are_those_of_transformers() {
         // Not in the picture: an empty answer.
         "detect cat",
     ];
-    compare(&mut engine, &support::pigs(), &tasks).await;
+    compare(&mut engine, &demo::pigs(), &tasks).await;
     let tasks = ["detect banana ; cat ; flower", "detect cat", "caption en"];
-    compare(&mut engine, &support::banana_cats_flower(), &tasks).await;
+    compare(&mut engine, &demo::banana_cats_flower(), &tasks).await;
 }

@@ -1,0 +1,9 @@
+//! The engine in a browser's worker, on WebGPU: by itself, and behind the protocol.
+
+#![cfg(all(target_arch = "wasm32", feature = "worker"))]
+
+mod demo;
+mod forward;
+mod host;
+
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);

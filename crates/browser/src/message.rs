@@ -1,6 +1,6 @@
 //! Protocol messages as JavaScript values, the form in which `postMessage` carries them.
 
-use js_sys::{ArrayBuffer, Reflect};
+use js_sys::{ArrayBuffer, Object, Reflect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
@@ -58,7 +58,7 @@ pub fn detach_bytes(message: &JsValue) -> Option<ArrayBuffer> {
         .ok()?
         .dyn_into()
         .ok()?;
-    Reflect::delete_property(message.dyn_ref()?, &JsValue::from_str(BYTES)).ok()?;
+    Reflect::delete_property::<Object>(message.dyn_ref()?, &JsValue::from_str(BYTES)).ok()?;
     Some(bytes)
 }
 

@@ -1,6 +1,7 @@
 //! The page's half of the protocol, against workers that play a script.
 
 #![cfg(target_arch = "wasm32")]
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use std::cell::RefCell;
 use std::rc::Rc;

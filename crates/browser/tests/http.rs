@@ -1,6 +1,7 @@
 //! Reading a folder over HTTP, with scripted servers in place of `fetch`, and with a real one.
 
 #![cfg(all(target_arch = "wasm32", feature = "worker"))]
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use js_sys::{Array, Function, Reflect};
 use paligemma_browser::http::HttpFolder;

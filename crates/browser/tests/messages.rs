@@ -1,6 +1,7 @@
 //! Every message survives the way through JavaScript, and what is not a message is refused.
 
 #![cfg(target_arch = "wasm32")]
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;

@@ -1,9 +1,8 @@
-//! The page as it is published, built by Trunk: `cargo xtask test page` builds
-//! it and names its folder in `PALIGEMMA_DIST`.
+//! What the built page loads is part of it.
 
 use std::path::PathBuf;
 
-fn dist() -> PathBuf {
+pub(crate) fn dist() -> PathBuf {
     let dist = std::env::var_os("PALIGEMMA_DIST").expect("PALIGEMMA_DIST names the built page");
     PathBuf::from(dist)
 }

@@ -1,0 +1,204 @@
+//! A page in a browser: serves the built files, starts chromedriver and Chromium, and knows the
+//! page's landmarks.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tower_http::services::ServeDir;
+
+use crate::published::dist;
+
+/// One browser at a time: software rendering takes every core there is.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// How long anything may take on a slow, shared machine without a GPU.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+pub(crate) struct Page {
+    pub(crate) client: Client,
+    address: SocketAddr,
+    _driver: Child,
+    _profile: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// What the browser is to have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WebGpu {
+    Software,
+    /// The API is there, an adapter is not.
+    NoAdapter,
+    /// No API.
+    None,
+}
+
+impl Page {
+    /// Opens `path` (`/`, `/?seed=1`) in a window of this size.
+    pub(crate) async fn open(path: &str, (width, height): (u32, u32), gpu: WebGpu) -> Self {
+        let alone = ALONE
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let address = serve().await;
+        let (driver, port) = chromedriver().await;
+        let profile = tempfile::tempdir().unwrap();
+        let mut flags: Vec<String> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+        ]
+        .map(str::to_owned)
+        .into();
+        flags.push(format!("--user-data-dir={}", profile.path().display()));
+        flags.push(format!("--window-size={width},{height}"));
+        match gpu {
+            WebGpu::Software => flags.push("--enable-unsafe-webgpu".into()),
+            WebGpu::NoAdapter => {}
+            WebGpu::None => flags.push("--disable-blink-features=WebGPU".into()),
+        }
+        let chromium = std::env::var("CHROMIUM").expect("CHROMIUM names the browser");
+        let capabilities = json!({
+            "goog:chromeOptions": { "binary": chromium, "args": flags }
+        });
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!()
+        };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("chromedriver starts the browser");
+        client.set_window_size(width, height).await.unwrap();
+        let page = Self {
+            client,
+            address,
+            _driver: driver,
+            _profile: profile,
+            _alone: alone,
+        };
+        page.client.goto(&page.url(path)).await.unwrap();
+        page
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) async fn script(&self, code: &str) -> Value {
+        self.client.execute(code, vec![]).await.unwrap()
+    }
+
+    /// Waits until `condition`, a JavaScript expression, is truthy; returns it.
+    pub(crate) async fn until(&self, condition: &str) -> Value {
+        let started = Instant::now();
+        loop {
+            let value = self.script(&format!("return ({condition})")).await;
+            if !matches!(value, Value::Null | Value::Bool(false)) {
+                return value;
+            }
+            if started.elapsed() > PATIENCE {
+                self.screenshot("timeout").await;
+                let text = self.script("return document.body.innerText").await;
+                panic!("waited in vain for {condition}; the page says {text}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) async fn until_state(&self, state: &str) {
+        self.until(&format!(
+            "document.querySelector('#status')?.dataset.state === '{state}'"
+        ))
+        .await;
+    }
+
+    pub(crate) async fn click(&self, css: &str) {
+        let found = self
+            .client
+            .wait()
+            .for_element(Locator::Css(css))
+            .await
+            .unwrap();
+        found.click().await.unwrap();
+    }
+
+    /// Clears the prompt, types this one and presses Enter, as a person does.
+    pub(crate) async fn ask(&self, prompt: &str) {
+        let field = self.client.find(Locator::Css("#prompt")).await.unwrap();
+        field.click().await.unwrap();
+        // Control-A, then type over it.
+        field.send_keys("\u{e009}a\u{e009}").await.unwrap();
+        field.send_keys(&format!("{prompt}\u{e007}")).await.unwrap();
+    }
+
+    /// Asks and waits for the answer.
+    pub(crate) async fn answer(&self, prompt: &str) {
+        self.script("window.wasRunning = false; \
+                     new MutationObserver((_, me) => { \
+                       if (document.querySelector('#status').dataset.state === 'running') { window.wasRunning = true; me.disconnect(); } \
+                     }).observe(document.querySelector('#status'), { attributes: true });")
+            .await;
+        self.ask(prompt).await;
+        self.until("window.wasRunning").await;
+        self.until_state("done").await;
+    }
+
+    /// Keeps a picture of the page, for people to look at.
+    pub(crate) async fn screenshot(&self, name: &str) {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.artifacts/page");
+        std::fs::create_dir_all(&folder).unwrap();
+        let png = self.client.screenshot().await.unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+
+    pub(crate) async fn close(self) {
+        self.client.clone().close().await.unwrap();
+    }
+}
+
+async fn serve() -> SocketAddr {
+    let dist = dist();
+    assert!(
+        dist.join("index.html").exists(),
+        "{} is not a built page",
+        dist.display()
+    );
+    let router = Router::new().fallback_service(ServeDir::new(dist));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// Starts chromedriver on a port of its own choice.
+async fn chromedriver() -> (Child, u16) {
+    let program = std::env::var("CHROMEDRIVER").expect("CHROMEDRIVER names the driver");
+    let mut driver = Command::new(&program)
+        .arg("--port=0")
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some((_, port)) = line.split_once("successfully on port ") {
+            let port = port.trim_end_matches('.').parse().unwrap();
+            // What it says later must not fill the pipe.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return (driver, port);
+        }
+    }
+    panic!("{program} did not start");
+}

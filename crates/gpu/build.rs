@@ -39,7 +39,7 @@ fn main() -> Result<(), String> {
                 format!("{name}_{storage}")
             };
             let wgsl = resolve(&shaders, name, storage)?;
-            let (bindings, size) = reflect(&variant, &wgsl)?;
+            let (bindings, size, folds) = reflect(&variant, &wgsl)?;
             let file = out_dir.join(format!("{variant}.wgsl"));
             fs::write(&file, &wgsl).map_err(|e| format!("{}: {e}", file.display()))?;
             let constant = variant.to_uppercase();
@@ -48,7 +48,7 @@ fn main() -> Result<(), String> {
                 "/// `shaders/{name}.wesl`{}.\n\
                  pub static {constant}: Shader = Shader {{\n    name: {variant:?},\n    \
                  source: include_str!(concat!(env!(\"OUT_DIR\"), \"/{variant}.wgsl\")),\n    \
-                 workgroup_size: {size:?},\n    bindings: &[{}],\n}};\n",
+                 workgroup_size: {size:?},\n    folds: {folds},\n    bindings: &[{}],\n}};\n",
                 if storage.is_empty() {
                     String::new()
                 } else {
@@ -80,8 +80,9 @@ fn resolve(shaders: &Path, name: &str, storage: &str) -> Result<String, String> 
         .map_err(|e| format!("{name}: {e}"))
 }
 
-/// Binding kinds in the order of their numbers, and the workgroup size.
-fn reflect(name: &str, wgsl: &str) -> Result<(Vec<String>, [u32; 3]), String> {
+/// Binding kinds in the order of their numbers, the workgroup size, and whether the entry point
+/// asks for the number of workgroups.
+fn reflect(name: &str, wgsl: &str) -> Result<(Vec<String>, [u32; 3], bool), String> {
     let module = naga::front::wgsl::parse_str(wgsl)
         .map_err(|e| format!("{name}: {}", e.emit_to_string(wgsl)))?;
     naga::valid::Validator::new(
@@ -125,8 +126,13 @@ fn reflect(name: &str, wgsl: &str) -> Result<(Vec<String>, [u32; 3]), String> {
         .first()
         .filter(|_| module.entry_points.len() == 1)
         .ok_or_else(|| format!("{name}: exactly one entry point is expected"))?;
+    let folds = entry.function.arguments.iter().any(|argument| {
+        let number = naga::BuiltIn::NumWorkGroups;
+        argument.binding == Some(naga::Binding::BuiltIn(number))
+    });
     Ok((
         bindings.into_iter().map(|(_, kind)| kind).collect(),
         entry.workgroup_size,
+        folds,
     ))
 }

@@ -184,6 +184,11 @@ impl Recorder {
             })
             && q.rows() == how.heads * rows
             && q.columns() == how.head_dim
+            && q.stride() == cache.keys.stride()
+            && how.heads.is_multiple_of(how.kv_heads.max(1))
+            && how.rotary.is_none_or(|(table, first)| {
+                table.0.columns() == how.head_dim && table.0.rows() >= first + cache.capacity
+            })
             && cache.head_dim == how.head_dim
             && cache.kv_heads == how.kv_heads
             && span.len() >= 2

@@ -18,6 +18,11 @@ impl Buffer {
         Self(Rc::new(Owned(buffer)))
     }
 
+    /// Both are the same buffer, whichever part of it they are used for.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
         &self.0.0
     }

@@ -100,6 +100,8 @@ impl Gpu {
                 adapter: info.name.clone(),
                 detail: error.to_string(),
             })?;
+        #[cfg(target_arch = "wasm32")]
+        name_in_browser(&device, &mut info);
         info.max_buffer_bytes = limits.max_buffer_size;
         // Bindings and row offsets are multiples of 256 bytes; a limit that is not (2 GiB - 1,
         // say) is rounded down.
@@ -271,6 +273,31 @@ fn note(slot: &Mutex<Option<GpuError>>, error: GpuError) {
     }
 }
 
+/// Browsers give no name unless debugging is on, but a vendor and an architecture.
+#[cfg(target_arch = "wasm32")]
+fn name_in_browser(device: &wgpu::Device, info: &mut AdapterInfo) {
+    let Some(device) = device.as_webgpu() else {
+        return;
+    };
+    let browser = device.adapter_info();
+    let (vendor, architecture) = (browser.vendor(), browser.architecture());
+    let described = browser.description();
+    let name = match described.trim() {
+        "" => format!("{vendor} {architecture}").trim().to_owned(),
+        description => description.to_owned(),
+    };
+    if !name.is_empty() {
+        info.name = name;
+    }
+    info.is_software |= is_known_software(&format!("{described} {architecture}"));
+}
+
+fn is_known_software(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let known = ["swiftshader", "llvmpipe", "lavapipe"];
+    known.iter().any(|name| words.contains(name))
+}
+
 fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     let info = adapter.get_info();
     let mut name = info.name.clone();
@@ -280,11 +307,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     if name.trim().is_empty() {
         name = "unnamed adapter".to_owned();
     }
-    let lower = format!("{name} {} {}", info.driver, info.driver_info).to_lowercase();
     let is_software = info.device_type == wgpu::DeviceType::Cpu
-        || ["swiftshader", "llvmpipe", "lavapipe"]
-            .iter()
-            .any(|known| lower.contains(known));
+        || is_known_software(&format!("{name} {} {}", info.driver, info.driver_info));
     AdapterInfo {
         name,
         backend: info.backend.to_string(),

@@ -60,7 +60,14 @@ impl Recorder {
     /// y = act(x · wᵀ + bias), x `[rows, w.columns]`, y `[rows, w.rows]`; y must not be x.
     pub fn linear(&mut self, x: &Tensor, w: &Matrix, then: Linear<'_>, y: &Tensor) {
         let rows = x.rows();
-        if x.columns() != w.columns() || y.columns() != w.rows() || y.rows() != rows {
+        let fits = x.columns() == w.columns()
+            && x.stride() == w.blocks() * 8
+            && y.columns() == w.rows()
+            && y.rows() == rows
+            && then
+                .bias
+                .is_none_or(|bias| bias.rows() == 1 && bias.columns() == w.rows());
+        if !fits {
             return self.misfit(
                 w.matmul(),
                 &[x, y],
@@ -94,7 +101,8 @@ impl Recorder {
 
     /// y\[i\] = scale * w\[ids\[i\]\], y `[ids, w.columns]`; an id outside w leaves its row alone.
     pub fn embed(&mut self, ids: &Indices, w: &Matrix, scale: f32, y: &Tensor) {
-        if y.columns() != w.columns() || y.rows() > ids.len() {
+        let fits = y.columns() == w.columns() && y.stride() == w.blocks() * 8;
+        if !fits || y.rows() > ids.len() {
             return self.misfit(w.embed(), &[y], format!("[{}, {}]", w.rows(), w.columns()));
         }
         for (range, resources) in Self::shard_resources(w, || vec![ids.into(), y.into()]) {
@@ -113,7 +121,8 @@ impl Recorder {
 
     /// y\[positions\[i\]\] = x\[i\].
     pub fn scatter_rows(&mut self, x: &Tensor, positions: &Indices, y: &Tensor) {
-        if x.stride() != y.stride() || positions.len() < x.rows() {
+        let fits = x.columns() == y.columns() && x.stride() == y.stride();
+        if !fits || positions.len() < x.rows() {
             return self.misfit(&shader::SCATTER_ROWS, &[x, y], positions.len().to_string());
         }
         let stride = x.stride() / 4;
@@ -131,7 +140,8 @@ impl Recorder {
         let channels = pixels.rows();
         let columns = channels * patch * patch;
         let patches = (side / patch.max(1)).pow(2);
-        if pixels.stride() != side * side || y.columns() != columns || y.rows() != patches {
+        let fits = pixels.columns() == side * side && pixels.stride() == side * side;
+        if !fits || y.columns() != columns || y.rows() != patches {
             return self.misfit(&shader::PATCHIFY, &[pixels, y], format!("{side} {patch}"));
         }
         let params = [channels, side, patch, y.stride()].map(|n| n as u32);
@@ -227,7 +237,8 @@ impl Recorder {
         advance: usize,
     ) {
         let stretches = allowed.div_ceil(STRETCH);
-        if logits.rows() != 1 || allowed == 0 || allowed > logits.columns() {
+        let fits = logits.rows() == 1 && !token.is_empty() && span.len() >= 2;
+        if !fits || allowed == 0 || allowed > logits.columns() {
             return self.misfit(&shader::ARGMAX_PARTS, &[logits], allowed.to_string());
         }
         let usage = wgpu::BufferUsages::STORAGE;

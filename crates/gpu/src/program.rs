@@ -194,10 +194,17 @@ impl Recorder {
             let detail = format!("{} resources for {:?}", resources.len(), shader.bindings);
             return self.fail(shape(detail));
         }
+        // WebGPU refuses it too, but only after submission.
+        for (kind, written) in shader.bindings.iter().zip(&resources) {
+            let same = |other: &&Resource| other.buffer.is(&written.buffer);
+            if *kind == Binding::ReadWrite && resources.iter().filter(same).count() > 1 {
+                return self.fail(shape("an operand is read and written".to_owned()));
+            }
+        }
         if workgroups.contains(&0) {
             return; // nothing to do
         }
-        let Ok(groups) = fold(workgroups) else {
+        let Ok(groups) = fold(workgroups, shader.folds) else {
             return self.fail(shape(format!("{workgroups:?} workgroups")));
         };
         let start = self.uniforms.len();
@@ -370,11 +377,11 @@ fn entry(
     }
 }
 
-/// Splits a first dimension that is larger than a dispatch may have into two; kernels that can
-/// be that long compute their index from both.
-fn fold([x, y, z]: [u64; 3]) -> Result<[u32; 3], ()> {
+/// Splits a first dimension that is larger than a dispatch may have into two, for kernels that
+/// compute their index from both.
+fn fold([x, y, z]: [u64; 3], folds: bool) -> Result<[u32; 3], ()> {
     const MOST: u64 = 65_535;
-    let (x, y) = if x > MOST && y == 1 {
+    let (x, y) = if folds && x > MOST && y == 1 {
         (MOST, x.div_ceil(MOST))
     } else {
         (x, y)

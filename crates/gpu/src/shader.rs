@@ -9,6 +9,8 @@ pub struct Shader {
     pub source: &'static str,
     /// Invocations in a workgroup.
     pub workgroup_size: [u32; 3],
+    /// Takes the number of workgroups, with which it computes one index from two dimensions.
+    pub folds: bool,
     /// Kinds of the bindings 0, 1, 2, ….
     pub bindings: &'static [Binding],
 }

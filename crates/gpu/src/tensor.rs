@@ -38,13 +38,14 @@ impl Tensor {
         self.stride
     }
 
-    /// The same memory, these rows only. `rows.start` must be a multiple of eight, so that a
-    /// binding can begin there.
+    /// The same memory, these rows only. They must begin at a multiple of 256 bytes, where a
+    /// binding can begin; any multiple of eight rows does when rows are padded to eight.
     ///
     /// # Errors
     /// A range outside the tensor or at an unaligned row.
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<Self, GpuError> {
-        if rows.start > rows.end || rows.end > self.rows || !rows.start.is_multiple_of(8) {
+        let aligned = (rows.start * self.stride * 4).is_multiple_of(256);
+        if rows.start > rows.end || rows.end > self.rows || !aligned {
             return Err(GpuError::Shape {
                 kernel: "slice_rows",
                 detail: format!("rows {rows:?} of {}", self.rows),
@@ -57,7 +58,6 @@ impl Tensor {
         })
     }
 
-    /// The last `count` rows need not be aligned when they are copied instead of bound.
     pub(crate) fn byte_offset(&self) -> u64 {
         (self.first_row * self.stride * 4) as u64
     }

@@ -47,6 +47,12 @@ impl Places {
             root,
         })
     }
+
+    /// The folder of one of our crates, which is named as the crate is.
+    pub(crate) fn crate_folder(&self, name: &str) -> PathBuf {
+        let folder = name.strip_prefix("paligemma-").unwrap_or(name);
+        self.root.join("crates").join(folder)
+    }
 }
 
 /// The user's cache folder, as the XDG base directory specification has it: a

@@ -7,7 +7,7 @@ use crate::setup::{self, Need, Tools, WASM};
 use crate::shell::{self, run, run_tests};
 use anyhow::{Context, Result, anyhow};
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// One profile for everything that is checked, so that nothing compiles twice.
@@ -165,16 +165,34 @@ fn clippy(places: &Places) -> Result<()> {
         // Left out of all targets, as it is left out of all tests.
         .args(["--test", "page"])
         .args(deny))?;
-    run(checked(places, "clippy")
-        .args(["--target", WASM])
+    // Not all targets: the other crates' tests are native ones.
+    let mut on_wasm = checked(places, "clippy");
+    on_wasm
+        .args(["--target", WASM, "--lib", "--bins"])
         .args(packages(&PAGE_CRATES))
-        .args(BOTH_HALVES)
-        .args(deny))?;
-    run(checked(places, "clippy")
-        .args(["--target", WASM, "--tests"])
-        .args(packages(&WASM_TESTED))
-        .args(BOTH_HALVES)
-        .args(deny))
+        .args(BOTH_HALVES);
+    for name in WASM_TESTED {
+        for test in integration_tests(&places.crate_folder(name))? {
+            on_wasm.args(["--test", &test]);
+        }
+    }
+    run(on_wasm.args(deny))
+}
+
+/// The names of a crate's integration tests: files in `tests/`, and folders
+/// with a `main.rs`.
+fn integration_tests(folder: &Path) -> Result<Vec<String>> {
+    let folder = folder.join("tests");
+    let entries = std::fs::read_dir(&folder)
+        .with_context(|| format!("cannot list the tests in {}", folder.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("main.rs").is_file() || path.extension() == Some("rs".as_ref()))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 fn native(places: &Places) -> Result<Tally> {
@@ -271,6 +289,15 @@ mod tests {
             }
         }
         assert!(!Step::Native.needs().contains(&Need::Chromium));
+    }
+
+    #[test]
+    fn a_test_is_a_file_or_a_folder_with_a_main() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
+        let names = integration_tests(&root).unwrap();
+        for (name, expected) in [("architecture", true), ("page", true), ("fixtures", false)] {
+            assert_eq!(names.iter().any(|found| found == name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -76,7 +76,12 @@ fn checkpoints_that_are_damaged() {
     let config = std::fs::read_to_string(model.join("config.json")).unwrap();
     let config = config.replace("\"intermediate_size\": 176", "\"intermediate_size\": 184");
     std::fs::write(model.join("config.json"), config).unwrap();
-    refused(&model, &image(), "x", &["mlp.", "config.json", "184", "176"]);
+    refused(
+        &model,
+        &image(),
+        "x",
+        &["mlp.", "config.json", "184", "176"],
+    );
 
     let model = copy("missing_tensor");
     let config = std::fs::read_to_string(model.join("config.json")).unwrap();

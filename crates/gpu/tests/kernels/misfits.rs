@@ -227,9 +227,9 @@ fn copies() {
 #[test]
 fn the_first_error_is_kept() {
     let gpu = open();
-    let (x, y) = (tensor(&gpu, 1, 4), tensor(&gpu, 2, 4));
+    let (x, y, z) = (tensor(&gpu, 1, 4), tensor(&gpu, 2, 4), tensor(&gpu, 1, 4));
     refused(&gpu, "geglu", |r| {
-        r.add(&x, &x.clone());
+        r.add(&x, &z);
         r.geglu(&x, &y);
         r.add(&x, &y);
     });
@@ -268,4 +268,37 @@ fn views_and_uploads() {
         );
     }
     assert!(gpu.write_matrix(&w, 2..2, &[]).is_ok());
+}
+
+/// WebGPU would refuse it only after submission.
+#[test]
+fn an_operand_that_is_read_and_written() {
+    let gpu = open();
+    let x = tensor(&gpu, 16, 8);
+    refused(&gpu, "add", |r| r.add(&x, &x));
+    let (top, bottom) = (x.slice_rows(0..8).unwrap(), x.slice_rows(8..16).unwrap());
+    refused(&gpu, "add", |r| r.add(&top, &bottom));
+}
+
+/// Rows of 20 floats begin at a multiple of 256 bytes only every 16 rows.
+#[test]
+fn a_view_that_no_binding_can_begin_at() {
+    let gpu = open();
+    let x = gpu.tensor_with_stride("x", 32, 20, 20).unwrap();
+    assert!(x.slice_rows(16..32).is_ok());
+    assert!(matches!(x.slice_rows(8..16), Err(GpuError::Shape { .. })));
+}
+
+/// A workgroup a row: more rows than a dispatch may have would need two dimensions.
+#[test]
+fn more_rows_than_a_dispatch() {
+    let gpu = open();
+    let (x, y, scale) = (
+        tensor(&gpu, 65_536, 8),
+        tensor(&gpu, 65_536, 8),
+        tensor(&gpu, 1, 8),
+    );
+    refused(&gpu, "rms_norm", |r| {
+        r.rms_norm(&x, &scale, 1e-6, false, &y)
+    });
 }

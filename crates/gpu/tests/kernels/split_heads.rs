@@ -132,7 +132,7 @@ fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
         .unwrap();
     let q = gpu.queries(case.heads, case.rows, case.head_dim).unwrap();
     let table = case.rotary.map(|first| {
-        let positions = first + case.first + case.rows;
+        let positions = first + case.capacity;
         let table = gpu.rotary_table(positions, case.head_dim, THETA).unwrap();
         (table, first)
     });

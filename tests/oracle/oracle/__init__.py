@@ -1,0 +1,1 @@
+"""What Hugging Face transformers computes with small PaliGemma checkpoints of our own."""

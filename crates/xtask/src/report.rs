@@ -85,11 +85,15 @@ pub(crate) fn table(lines: &[Line]) -> String {
         );
     }
     let took = duration(lines.iter().map(|line| line.took).sum());
-    let steps = lines.len();
-    text + &format!(
-        "\nAll {steps} step{} passed: {sum}, {took}.",
-        if steps == 1 { "" } else { "s" }
-    )
+    let steps: Vec<_> = lines.iter().map(|line| line.step).collect();
+    let steps = steps.join(", ");
+    let counted = lines.iter().any(|line| line.tests.is_some());
+    let tests = if counted {
+        format!(" with {sum}")
+    } else {
+        String::new()
+    };
+    text + &format!("\nDone: {steps}{tests}, in {took}.")
 }
 
 /// A duration for people: `4.2 s`, `3 min 07 s`.
@@ -139,7 +143,7 @@ mod tests {
         };
         let text = table(&[line("native", 7, 50), line("wasm", 2, 17)]);
         assert!(
-            text.ends_with("All 2 steps passed: 9 tests passed, 1 min 07 s."),
+            text.ends_with("Done: native, wasm with 9 tests passed, in 1 min 07 s."),
             "{text}"
         );
     }

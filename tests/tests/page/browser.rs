@@ -7,12 +7,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::Method;
+use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tower_http::services::ServeDir;
+use url::{ParseError, Url};
 
 use crate::published::dist;
 
@@ -65,8 +68,7 @@ impl Page {
         flags.push(format!("--window-size={width},{height}"));
         match gpu {
             WebGpu::Software => flags.push("--enable-unsafe-webgpu".into()),
-            WebGpu::NoAdapter => {}
-            WebGpu::None => flags.push("--disable-blink-features=WebGPU".into()),
+            WebGpu::NoAdapter | WebGpu::None => {}
         }
         let chromium = std::env::var("CHROMIUM").expect("CHROMIUM names the browser");
         let capabilities = json!({
@@ -81,6 +83,10 @@ impl Page {
             .await
             .expect("chromedriver starts the browser");
         client.set_window_size(width, height).await.unwrap();
+        if gpu == WebGpu::None {
+            let script = BeforeEveryDocument("delete Navigator.prototype.gpu");
+            client.issue_cmd(script).await.unwrap();
+        }
         let page = Self {
             client,
             address,
@@ -165,6 +171,26 @@ impl Page {
 
     pub(crate) async fn close(self) {
         self.client.clone().close().await.unwrap();
+    }
+}
+
+/// Runs a script before any of the page's, through the DevTools protocol: what a browser without
+/// an API looks like to the page.
+#[derive(Debug)]
+struct BeforeEveryDocument(&'static str);
+
+impl WebDriverCompatibleCommand for BeforeEveryDocument {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        let session = session.unwrap_or_default();
+        base.join(&format!("session/{session}/goog/cdp/execute"))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        let body = json!({
+            "cmd": "Page.addScriptToEvaluateOnNewDocument",
+            "params": { "source": self.0 },
+        });
+        (Method::POST, Some(body.to_string()))
     }
 }
 

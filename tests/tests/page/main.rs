@@ -3,6 +3,11 @@
 //! `.artifacts/page`.
 
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::print_stdout,
+    reason = "shown when a test fails, or on request"
+)]
 
 mod browser;
 mod failures;

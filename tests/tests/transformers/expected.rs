@@ -9,9 +9,9 @@ use paligemma_engine::{
 use safetensors::{Dtype, SafeTensors};
 
 /// Every model folder of `tests/fixtures`.
-pub const MODELS: [&str; 5] = ["pg1_mqa", "pg1_gqa_bf16", "pg2_gqa", "pg2_odd", "pg2_q128"];
+pub(crate) const MODELS: [&str; 5] = ["pg1_mqa", "pg1_gqa_bf16", "pg2_gqa", "pg2_odd", "pg2_q128"];
 
-pub fn fixture(path: &str) -> PathBuf {
+pub(crate) fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(path)
@@ -19,7 +19,7 @@ pub fn fixture(path: &str) -> PathBuf {
 
 /// Loads a fixture's model under WebGPU's default limits, so that the baseline tier is what is
 /// compared.
-pub fn engine(model: &str) -> Engine {
+pub(crate) fn engine(model: &str) -> Engine {
     load(
         model,
         GpuOptions {
@@ -30,7 +30,7 @@ pub fn engine(model: &str) -> Engine {
     )
 }
 
-pub fn load(model: &str, gpu: GpuOptions, sliding_window: bool) -> Engine {
+pub(crate) fn load(model: &str, gpu: GpuOptions, sliding_window: bool) -> Engine {
     let source = Folder::new(fixture(model).join("model"));
     let options = LoadOptions {
         gpu,
@@ -41,20 +41,20 @@ pub fn load(model: &str, gpu: GpuOptions, sliding_window: bool) -> Engine {
 }
 
 /// A file of expected tensors.
-pub struct Expected(Vec<u8>);
+pub(crate) struct Expected(Vec<u8>);
 
 impl Expected {
-    pub fn read(model: &str, case: &str) -> Self {
+    pub(crate) fn read(model: &str, case: &str) -> Self {
         let path = fixture(model).join(format!("expected/{case}.safetensors"));
         Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         file.names().into_iter().map(str::to_owned).collect()
     }
 
-    pub fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+    pub(crate) fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let tensor = file.tensor(name).unwrap();
         assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
@@ -67,7 +67,7 @@ impl Expected {
         )
     }
 
-    pub fn ids(&self, name: &str) -> Vec<u32> {
+    pub(crate) fn ids(&self, name: &str) -> Vec<u32> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let tensor = file.tensor(name).unwrap();
         assert_eq!(tensor.dtype(), Dtype::I64, "{name}");
@@ -78,7 +78,7 @@ impl Expected {
     }
 
     /// The stored `pixel_values`, image by image.
-    pub fn pixels(&self) -> Vec<Vec<f32>> {
+    pub(crate) fn pixels(&self) -> Vec<Vec<f32>> {
         let (shape, values) = self.floats("pixel_values");
         let each = shape[1..].iter().product();
         values.chunks(each).map(<[f32]>::to_vec).collect()
@@ -86,7 +86,7 @@ impl Expected {
 }
 
 /// A request by ids; its pictures are only counted, as the pixel values are given.
-pub fn request<T>(
+pub(crate) fn request<T>(
     ids: &[u32],
     images: usize,
     max_new_tokens: usize,

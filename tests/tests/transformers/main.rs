@@ -6,6 +6,11 @@
 //! nothing but the model is compared.
 
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::print_stdout,
+    reason = "shown when a test fails, or on request"
+)]
 
 mod expected;
 mod generation;

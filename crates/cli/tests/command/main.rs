@@ -1,6 +1,7 @@
 //! The command's contract: what scripts read from it, and what it says when something is wrong.
 
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bad_input;
 mod contract;

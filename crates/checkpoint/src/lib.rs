@@ -14,6 +14,8 @@ mod fields;
 mod header;
 mod index;
 mod names;
+mod quantize;
+mod recipe;
 mod slices;
 mod source;
 mod tensor;
@@ -22,6 +24,11 @@ pub use checkpoint::Checkpoint;
 pub use config::{Config, Family, TextConfig, VisionConfig};
 pub use error::CheckpointError;
 pub use names::{canonical_name, expected_tensors};
+pub use quantize::{
+    Int4Row, Packed, Precision, QuantizeError, RowLayout, int4_parameters, int4_row, pack,
+    unpack_row,
+};
+pub use recipe::{Recipe, Storage};
 pub use slices::{Slice, Slices};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::Folder;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use paligemma_checkpoint::{Checkpoint, Config, Source};
+use paligemma_checkpoint::{Checkpoint, Config, Dtype, Recipe, Source};
 use paligemma_gpu::AdapterInfo;
 use paligemma_model::{Misfit, misfits};
 
@@ -21,6 +21,8 @@ pub struct Inspection {
     pub precisions: BTreeMap<String, (usize, u64, u64)>,
     /// Bytes of the KV cache for one picture and 256 tokens of text.
     pub kv_cache_bytes: u64,
+    /// For each named recipe the bytes of the weights on the GPU.
+    pub recipes: Vec<(Recipe, u64)>,
     /// What does not fit the adapter, if one was given.
     pub misfits: Vec<Misfit>,
 }
@@ -31,6 +33,7 @@ pub struct Inspection {
 /// A source that fails, or a checkpoint that is damaged or not a PaliGemma.
 pub async fn inspect<S: Source>(
     source: S,
+    recipe: &Recipe,
     adapter: Option<&AdapterInfo>,
 ) -> Result<Inspection, EngineError> {
     let checkpoint = Checkpoint::open(source).await?;
@@ -54,7 +57,7 @@ pub async fn inspect<S: Source>(
         model: ModelInfo::new(&checkpoint),
         kv_cache_bytes: (2 * 4 * text.num_hidden_layers * kv * tokens) as u64,
         misfits: adapter.map_or_else(Vec::new, |adapter| {
-            misfits(&config, checkpoint.tensors(), tokens, adapter)
+            misfits(&config, checkpoint.tensors(), recipe, tokens, adapter)
         }),
         precisions,
         config,

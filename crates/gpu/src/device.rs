@@ -222,9 +222,8 @@ impl Gpu {
         let entries: Vec<_> = shader
             .bindings
             .iter()
-            .zip(0..)
-            .map(|(kind, binding)| wgpu::BindGroupLayoutEntry {
-                binding,
+            .map(|(binding, kind)| wgpu::BindGroupLayoutEntry {
+                binding: *binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
                 ty: wgpu::BindingType::Buffer {
                     ty: match kind {

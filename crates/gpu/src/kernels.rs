@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::buffer::Buffer;
 use crate::error::GpuError;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, WeightShape};
 use crate::program::{Recorder, Resource};
 use crate::shader::{self, Shader};
 use crate::tensor::{Indices, Tensor};
@@ -27,9 +27,8 @@ pub struct Linear<'a> {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct LinearParams {
+    shape: WeightShape,
     rows: u32,
-    outputs: u32,
-    blocks: u32,
     first_output: u32,
     y_stride: u32,
     has_bias: u32,
@@ -40,10 +39,9 @@ struct LinearParams {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct EmbedParams {
+    shape: WeightShape,
     rows: u32,
-    blocks: u32,
     first_row: u32,
-    shard_rows: u32,
     scale: f32,
 }
 
@@ -80,13 +78,12 @@ impl Recorder {
         for (range, resources) in Self::shard_resources(w, bindings) {
             let params = LinearParams {
                 rows: rows as u32,
-                outputs: range.len() as u32,
-                blocks: w.blocks() as u32,
                 first_output: range.start as u32,
                 y_stride: y.stride() as u32,
                 has_bias: then.bias.is_some().into(),
                 gelu: then.gelu.into(),
                 accumulate: then.accumulate.into(),
+                shape: w.shape(range.len()),
             };
             let cost = (rows * range.len() * w.columns()) as u64;
             let (shader, groups) = if rows == 1 {
@@ -108,10 +105,9 @@ impl Recorder {
         for (range, resources) in Self::shard_resources(w, || vec![ids.into(), y.into()]) {
             let params = EmbedParams {
                 rows: y.rows() as u32,
-                blocks: w.blocks() as u32,
                 first_row: range.start as u32,
-                shard_rows: range.len() as u32,
                 scale,
+                shape: w.shape(range.len()),
             };
             let groups = [w.blocks().div_ceil(64) as u64, y.rows() as u64, 1];
             let params = bytemuck::bytes_of(&params);

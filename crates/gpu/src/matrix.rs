@@ -1,6 +1,7 @@
 use std::ops::Range;
 
-use paligemma_checkpoint::Dtype;
+use bytemuck::{Pod, Zeroable};
+use paligemma_checkpoint::{Packed, Precision, RowLayout};
 
 use crate::buffer::Buffer;
 use crate::device::Gpu;
@@ -10,22 +11,34 @@ use crate::shader::{self, Shader};
 /// Inputs that a shader reads at a time; rows are padded with zeros to a multiple of it.
 const BLOCK: usize = 8;
 
-/// A weight matrix `[rows, columns]` on the GPU, stored as it was published.
+/// A weight matrix `[rows, columns]` on the GPU, packed in one of the [`Precision`]s.
 ///
-/// The storage type is known here and in `shaders/shared/weight.wesl`, nowhere else. A matrix
-/// larger than a storage binding may be is split into shards of whole rows.
+/// What a precision means is known to `paligemma_checkpoint`, which packs, to
+/// `shaders/shared/weight.wesl`, which reads, and here, nowhere else. A matrix larger than a
+/// storage binding may be is split into shards of whole rows.
 pub struct Matrix {
     rows: usize,
     columns: usize,
-    dtype: Dtype,
+    precision: Precision,
+    layout: RowLayout,
     rows_per_shard: usize,
-    shards: Vec<Buffer>,
+    shards: Vec<Planes>,
 }
 
-/// Some rows of a matrix in one buffer.
-pub(crate) struct Shard<'a> {
-    pub(crate) buffer: &'a Buffer,
-    pub(crate) rows: Range<usize>,
+/// Some rows of a matrix.
+struct Planes {
+    weights: Buffer,
+    scales: Option<Buffer>,
+}
+
+/// `WeightShape` of `shaders/shared/weight.wesl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct WeightShape {
+    rows: u32,
+    blocks: u32,
+    group_shift: u32,
+    scale_stride: u32,
 }
 
 impl Matrix {
@@ -41,6 +54,12 @@ impl Matrix {
         self.columns
     }
 
+    /// How it is stored.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Into how many buffers it is split.
     #[must_use]
     pub fn shard_count(&self) -> usize {
@@ -52,42 +71,60 @@ impl Matrix {
         self.columns.div_ceil(BLOCK)
     }
 
-    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard<'_>> {
-        self.shards.iter().enumerate().map(|(i, buffer)| {
+    pub(crate) fn shape(&self, rows: usize) -> WeightShape {
+        let group = match self.precision {
+            Precision::F32 | Precision::F16 | Precision::BF16 => BLOCK,
+            Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => group,
+        };
+        WeightShape {
+            rows: rows as u32,
+            blocks: self.blocks() as u32,
+            group_shift: (group / BLOCK).max(1).ilog2(),
+            scale_stride: (self.layout.scale_bytes / 4) as u32,
+        }
+    }
+
+    pub(crate) fn shards(
+        &self,
+    ) -> impl Iterator<Item = (Range<usize>, impl Iterator<Item = &Buffer>)> {
+        self.shards.iter().enumerate().map(|(i, planes)| {
             let start = i * self.rows_per_shard;
-            Shard {
-                buffer,
-                rows: start..(start + self.rows_per_shard).min(self.rows),
-            }
+            let rows = start..(start + self.rows_per_shard).min(self.rows);
+            (rows, std::iter::once(&planes.weights).chain(&planes.scales))
         })
     }
 
     pub(crate) fn matmul(&self) -> &'static Shader {
-        match self.dtype {
-            Dtype::F32 => &shader::MATMUL_F32,
-            Dtype::F16 => &shader::MATMUL_F16,
-            Dtype::BF16 => &shader::MATMUL_BF16,
+        match self.precision {
+            Precision::F32 => &shader::MATMUL_F32,
+            Precision::F16 => &shader::MATMUL_F16,
+            Precision::BF16 => &shader::MATMUL_BF16,
+            Precision::Q8 { .. } => &shader::MATMUL_Q8,
+            Precision::Q4 { .. } => &shader::MATMUL_Q4,
+            Precision::Int4 { .. } => &shader::MATMUL_INT4,
         }
     }
 
     pub(crate) fn matvec(&self) -> &'static Shader {
-        match self.dtype {
-            Dtype::F32 => &shader::MATVEC_F32,
-            Dtype::F16 => &shader::MATVEC_F16,
-            Dtype::BF16 => &shader::MATVEC_BF16,
+        match self.precision {
+            Precision::F32 => &shader::MATVEC_F32,
+            Precision::F16 => &shader::MATVEC_F16,
+            Precision::BF16 => &shader::MATVEC_BF16,
+            Precision::Q8 { .. } => &shader::MATVEC_Q8,
+            Precision::Q4 { .. } => &shader::MATVEC_Q4,
+            Precision::Int4 { .. } => &shader::MATVEC_INT4,
         }
     }
 
     pub(crate) fn embed(&self) -> &'static Shader {
-        match self.dtype {
-            Dtype::F32 => &shader::EMBED_F32,
-            Dtype::F16 => &shader::EMBED_F16,
-            Dtype::BF16 => &shader::EMBED_BF16,
+        match self.precision {
+            Precision::F32 => &shader::EMBED_F32,
+            Precision::F16 => &shader::EMBED_F16,
+            Precision::BF16 => &shader::EMBED_BF16,
+            Precision::Q8 { .. } => &shader::EMBED_Q8,
+            Precision::Q4 { .. } => &shader::EMBED_Q4,
+            Precision::Int4 { .. } => &shader::EMBED_INT4,
         }
-    }
-
-    fn row_bytes(&self) -> usize {
-        self.blocks() * BLOCK * self.dtype.size()
     }
 }
 
@@ -95,85 +132,109 @@ impl Gpu {
     /// Room for a matrix, zeroed.
     ///
     /// # Errors
-    /// A single row larger than a binding may be.
+    /// A single row larger than a binding may be, or a group that is no power of two of blocks.
     pub fn matrix(
         &self,
         label: &str,
         rows: usize,
         columns: usize,
-        dtype: Dtype,
+        precision: Precision,
     ) -> Result<Matrix, GpuError> {
-        let mut matrix = Matrix {
-            rows,
-            columns,
-            dtype,
-            rows_per_shard: rows,
-            shards: Vec::new(),
-        };
-        let row_bytes = matrix.row_bytes() as u64;
+        let layout = precision.layout(columns);
+        if let Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } =
+            precision
+            && !(group.is_multiple_of(BLOCK) && (group / BLOCK).is_power_of_two())
+        {
+            return Err(GpuError::Shape {
+                kernel: "matrix",
+                detail: format!("{label} in groups of {group}"),
+            });
+        }
+        let largest = layout.weight_bytes.max(layout.scale_bytes) as u64;
         let available = self.info().max_binding_bytes;
-        if row_bytes > available {
+        if largest > available {
             return Err(GpuError::LimitTooSmall {
                 what: format!("a row of {label} [{rows}, {columns}]"),
-                needed: row_bytes,
+                needed: largest,
                 limit: "maxStorageBufferBindingSize".to_owned(),
                 available,
             });
         }
-        matrix.rows_per_shard = usize::try_from(available / row_bytes.max(1))
+        let rows_per_shard = usize::try_from(available / largest.max(1))
             .unwrap_or(usize::MAX)
             .min(rows)
             .max(1);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        for start in (0..rows).step_by(matrix.rows_per_shard) {
-            let count = matrix.rows_per_shard.min(rows - start) as u64;
-            let shard = self.buffer(label, count * row_bytes, usage)?;
-            matrix.shards.push(shard);
+        let plane = |count: usize, bytes: usize| {
+            let bytes = count as u64 * bytes as u64;
+            self.buffer(label, bytes, usage)
+        };
+        let mut shards = Vec::new();
+        for start in (0..rows).step_by(rows_per_shard) {
+            let count = rows_per_shard.min(rows - start);
+            shards.push(Planes {
+                weights: plane(count, layout.weight_bytes)?,
+                scales: match layout.scale_bytes {
+                    0 => None,
+                    bytes => Some(plane(count, bytes)?),
+                },
+            });
         }
-        Ok(matrix)
+        Ok(Matrix {
+            rows,
+            columns,
+            precision,
+            layout,
+            rows_per_shard,
+            shards,
+        })
     }
 
-    /// Uploads whole rows as they are in a checkpoint: little-endian, no padding.
+    /// Uploads whole rows, packed in the matrix's precision.
     ///
     /// # Errors
-    /// Rows outside the matrix, or bytes that are not so many rows.
+    /// Rows outside the matrix, or planes that are not so many rows.
     pub fn write_matrix(
         &self,
         to: &Matrix,
         rows: Range<usize>,
-        bytes: &[u8],
+        packed: &Packed,
     ) -> Result<(), GpuError> {
-        let stored = to.columns * to.dtype.size();
-        if rows.start > rows.end || rows.end > to.rows || bytes.len() != rows.len() * stored {
+        let RowLayout {
+            weight_bytes,
+            scale_bytes,
+        } = to.layout;
+        let fits = rows.start <= rows.end
+            && rows.end <= to.rows
+            && packed.weights.len() == rows.len() * weight_bytes
+            && packed.scales.len() == rows.len() * scale_bytes;
+        if !fits {
             return Err(GpuError::Shape {
                 kernel: "write_matrix",
                 detail: format!(
-                    "{} bytes as rows {rows:?} of [{}, {}]",
-                    bytes.len(),
+                    "{} and {} bytes as rows {rows:?} of [{}, {}]",
+                    packed.weights.len(),
+                    packed.scales.len(),
                     to.rows,
                     to.columns
                 ),
             });
         }
-        let padded = to.row_bytes();
-        let mut scratch = Vec::new();
         let mut row = rows.start;
         while row < rows.end {
             let shard = row / to.rows_per_shard;
-            let end = rows.end.min((shard + 1) * to.rows_per_shard);
-            let source = &bytes[(row - rows.start) * stored..(end - rows.start) * stored];
-            let data = if stored == padded {
-                source
-            } else {
-                scratch.clear();
-                for one in source.chunks(stored) {
-                    scratch.extend_from_slice(one);
-                    scratch.resize(scratch.len() + padded - stored, 0);
-                }
-                &scratch
+            let first = shard * to.rows_per_shard;
+            let end = rows.end.min(first + to.rows_per_shard);
+            let planes = &to.shards[shard];
+            let write = |buffer: &Buffer, plane: &[u8], bytes: usize| {
+                let source = &plane[(row - rows.start) * bytes..(end - rows.start) * bytes];
+                let at = ((row - first) * bytes) as u64;
+                self.0.queue.write_buffer(buffer.raw(), at, source);
             };
-            let at = ((row - shard * to.rows_per_shard) * padded) as u64;
-            self.0.queue.write_buffer(to.shards[shard].raw(), at, data);
+            write(&planes.weights, &packed.weights, weight_bytes);
+            if let Some(scales) = &planes.scales {
+                write(scales, &packed.scales, scale_bytes);
+            }
             row = end;
         }
         Ok(())

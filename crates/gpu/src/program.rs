@@ -173,9 +173,8 @@ fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
 }
 
 impl Recorder {
-    /// Records a dispatch. `resources` are the storage bindings in order; `parameters` the bytes
-    /// of the uniform, which is always the last binding. `invocations` are rounded up to whole
-    /// workgroups. `cost` is in multiply-adds.
+    /// Records a dispatch. `resources` are the storage bindings in the order of their numbers,
+    /// `parameters` the bytes of the one uniform. `cost` is in multiply-adds.
     pub(crate) fn dispatch(
         &mut self,
         shader: &'static Shader,
@@ -188,16 +187,18 @@ impl Recorder {
             kernel: shader.name,
             detail,
         };
-        if resources.len() + 1 != shader.bindings.len()
-            || shader.bindings.last() != Some(&Binding::Uniform)
-        {
+        let storage = || {
+            let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
+            kinds.filter(|kind| *kind != Binding::Uniform)
+        };
+        if storage().count() != resources.len() || resources.len() + 1 != shader.bindings.len() {
             let detail = format!("{} resources for {:?}", resources.len(), shader.bindings);
             return self.fail(shape(detail));
         }
         // WebGPU refuses it too, but only after submission.
-        for (kind, written) in shader.bindings.iter().zip(&resources) {
+        for (kind, written) in storage().zip(&resources) {
             let same = |other: &&Resource| other.buffer.is(&written.buffer);
-            if *kind == Binding::ReadWrite && resources.iter().filter(same).count() > 1 {
+            if kind == Binding::ReadWrite && resources.iter().filter(same).count() > 1 {
                 return self.fail(shape("an operand is read and written".to_owned()));
             }
         }
@@ -279,18 +280,18 @@ impl Recorder {
         self.error.get_or_insert(error);
     }
 
-    /// Resources of a matrix, an input, an optional bias and an output: the order of
-    /// `shaders/shared/linear.wesl`.
+    /// For each shard of a matrix its rows, and the other operands followed by its planes: the
+    /// order of `shaders/shared/weight.wesl`.
     pub(crate) fn shard_resources(
         matrix: &Matrix,
         others: impl Fn() -> Vec<Resource>,
     ) -> Vec<(std::ops::Range<usize>, Vec<Resource>)> {
         matrix
             .shards()
-            .map(|shard| {
-                let mut resources = vec![Resource::from(shard.buffer)];
-                resources.extend(others());
-                (shard.rows, resources)
+            .map(|(rows, planes)| {
+                let mut resources = others();
+                resources.extend(planes.map(Resource::from));
+                (rows, resources)
             })
             .collect()
     }
@@ -323,15 +324,23 @@ impl Recorder {
                     workgroups,
                     cost,
                 } => {
-                    let mut entries: Vec<_> = resources
+                    let mut storage = resources.iter();
+                    let entries: Vec<_> = shader
+                        .bindings
                         .iter()
-                        .zip(0..)
-                        .map(|(resource, binding)| {
-                            entry(binding, &resource.buffer, resource.offset, resource.size)
+                        .filter_map(|(binding, kind)| {
+                            Some(match kind {
+                                Binding::Uniform => {
+                                    entry(*binding, &arena, offset as u64, Some(size as u64))
+                                }
+                                _ => {
+                                    let resource = storage.next()?;
+                                    let (at, size) = (resource.offset, resource.size);
+                                    entry(*binding, &resource.buffer, at, size)
+                                }
+                            })
                         })
                         .collect();
-                    let last = entries.len() as u32;
-                    entries.push(entry(last, &arena, offset as u64, Some(size as u64)));
                     let bind_group =
                         self.gpu
                             .0

@@ -11,8 +11,8 @@ pub struct Shader {
     pub workgroup_size: [u32; 3],
     /// Takes the number of workgroups, with which it computes one index from two dimensions.
     pub folds: bool,
-    /// Kinds of the bindings 0, 1, 2, ….
-    pub bindings: &'static [Binding],
+    /// Number and kind of each binding, by number.
+    pub bindings: &'static [(u32, Binding)],
 }
 
 /// How a shader uses a binding.

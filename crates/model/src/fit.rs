@@ -1,8 +1,7 @@
-use paligemma_checkpoint::{Config, TensorInfo};
+use paligemma_checkpoint::{Config, Recipe, Storage, TensorInfo};
 use paligemma_gpu::AdapterInfo;
 
 use crate::decoder::mlp_stretch;
-use crate::weights::is_vector;
 
 /// Something that does not fit an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +20,7 @@ pub struct Misfit {
 pub fn misfits(
     config: &Config,
     tensors: &[TensorInfo],
+    recipe: &Recipe,
     tokens: usize,
     adapter: &AdapterInfo,
 ) -> Vec<Misfit> {
@@ -29,11 +29,9 @@ pub fn misfits(
     let mut needs: Vec<(String, u64)> = tensors
         .iter()
         .map(|tensor| {
-            let columns = padded(tensor.cols());
-            let bytes = if is_vector(tensor) {
-                tensor.rows() as u64 * columns * 4
-            } else {
-                columns * tensor.dtype.size() as u64
+            let bytes = match recipe.storage_of(tensor) {
+                Storage::Numbers => tensor.rows() as u64 * padded(tensor.cols()) * 4,
+                Storage::Matrix(precision) => precision.layout(tensor.cols()).weight_bytes as u64,
             };
             (tensor.name.clone(), bytes)
         })

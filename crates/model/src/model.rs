@@ -1,4 +1,4 @@
-use paligemma_checkpoint::{Checkpoint, Config, Source};
+use paligemma_checkpoint::{Checkpoint, Config, Recipe, Source};
 use paligemma_gpu::{Gpu, Indices, Tensor};
 
 use crate::decoder::Decoder;
@@ -16,12 +16,15 @@ pub struct ModelOptions {
     /// Gemma 2's sliding window in every other layer, as transformers does it. PaliGemma 2 was
     /// trained without; it matters only past `sliding_window` positions.
     pub sliding_window: bool,
+    /// Precision of each part's weights.
+    pub recipe: Recipe,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
             sliding_window: true,
+            recipe: Recipe::AS_STORED,
         }
     }
 }
@@ -65,7 +68,7 @@ impl PaliGemma {
                 });
             }
         }
-        let mut weights = Weights::load(gpu, checkpoint, progress).await?;
+        let mut weights = Weights::load(gpu, checkpoint, &options.recipe, progress).await?;
         let vision = VisionTower::new(&config.vision, &mut weights)?;
         let decoder = Decoder::new(gpu, &config.text, options.sliding_window, &mut weights)?;
         let everything = gpu.indices("span of a picture", 2)?;

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use paligemma_checkpoint::{Checkpoint, Source, TensorInfo};
+use paligemma_checkpoint::{Checkpoint, Packed, Recipe, Source, Storage, pack};
 use paligemma_gpu::{Gpu, Matrix, Tensor};
 
 use crate::error::ModelError;
@@ -16,8 +16,8 @@ const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_
 
 /// A checkpoint's tensors on the GPU, by canonical name.
 ///
-/// Matrices keep the type they are stored in; vectors (norms, biases) and the position embedding
-/// are widened to f32, as they are added to f32 numbers.
+/// Matrices are packed as the recipe says, on their way; norms, biases and the position embedding
+/// are widened to f32.
 pub(crate) struct Weights {
     matrices: HashMap<String, Matrix>,
     vectors: HashMap<String, Tensor>,
@@ -28,6 +28,7 @@ impl Weights {
     pub(crate) async fn load<S: Source>(
         gpu: &Gpu,
         checkpoint: &Checkpoint<S>,
+        recipe: &Recipe,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
         let mut weights = Self {
@@ -37,24 +38,31 @@ impl Weights {
         let tensors = checkpoint.tensors();
         for tensor in tensors {
             let (name, rows, columns) = (&tensor.name, tensor.rows(), tensor.cols());
-            if is_vector(tensor) {
-                let vector = gpu.tensor(name, rows, columns)?;
-                weights.vectors.insert(name.clone(), vector);
-            } else {
-                let matrix = gpu.matrix(name, rows, columns, tensor.dtype)?;
-                weights.matrices.insert(name.clone(), matrix);
+            match recipe.storage_of(tensor) {
+                Storage::Numbers => {
+                    let vector = gpu.tensor(name, rows, columns)?;
+                    weights.vectors.insert(name.clone(), vector);
+                }
+                Storage::Matrix(precision) => {
+                    let matrix = gpu.matrix(name, rows, columns, precision)?;
+                    weights.matrices.insert(name.clone(), matrix);
+                }
             }
         }
         gpu.finish().await?;
 
         let mut loaded = 0;
         let mut in_flight = 0;
+        let mut packed = Packed::default();
         let mut slices = checkpoint.slices(PIECE);
         while let Some(slice) = slices.next().await? {
             let bytes = slice.bytes.len() as u64;
             if let Some(tensor) = tensors.get(slice.tensor) {
                 if let Some(matrix) = weights.matrices.get(&tensor.name) {
-                    gpu.write_matrix(matrix, slice.rows, &slice.bytes)?;
+                    let to = matrix.precision();
+                    pack(to, tensor.dtype, tensor.cols(), &slice.bytes, &mut packed)
+                        .map_err(|reason| CheckpointError::quantize(tensor, &reason))?;
+                    gpu.write_matrix(matrix, slice.rows, &packed)?;
                 } else if let Some(vector) = weights.vectors.get(&tensor.name) {
                     gpu.write_widened(vector, slice.rows.start, tensor.dtype, &slice.bytes)?;
                 }
@@ -86,10 +94,6 @@ impl Weights {
     pub(crate) fn position_embedding(&mut self) -> Result<Tensor, ModelError> {
         self.vector(POSITION_EMBEDDING)
     }
-}
-
-pub(crate) fn is_vector(tensor: &TensorInfo) -> bool {
-    tensor.shape.len() == 1 || tensor.name == POSITION_EMBEDDING
 }
 
 /// `Checkpoint::open` has found every tensor, so this is a disagreement between our own lists.

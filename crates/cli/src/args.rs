@@ -44,7 +44,8 @@ pub(crate) struct Input {
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub(crate) prompt_ids: Option<Vec<u32>>,
     /// Let Gemma 2 see everything in every layer, as it was trained; by default every other layer
-    /// sees a sliding window, as in transformers. It matters only past 4096 tokens
+    /// sees a sliding window, as in transformers. It matters only to answers past the window, 4096
+    /// tokens in the released checkpoints
     #[arg(long)]
     pub(crate) no_sliding_window: bool,
 }
@@ -54,7 +55,7 @@ pub(crate) struct Input {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// Most tokens to generate
+    /// Most tokens to generate; memory for their keys and values is set aside at once
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_new_tokens: usize,
     /// Print one JSON object instead of text

@@ -38,7 +38,7 @@ pub async fn inspect<S: Source>(
     let config = checkpoint.config().clone();
     let mut precisions = BTreeMap::new();
     for tensor in checkpoint.tensors() {
-        let weights = (tensor.rows() * tensor.cols()) as u64;
+        let weights = tensor.rows() as u64 * tensor.cols() as u64;
         let sums: &mut (usize, u64, u64) = precisions
             .entry(format!("{:?}", tensor.dtype).to_lowercase())
             .or_default();
@@ -52,7 +52,7 @@ pub async fn inspect<S: Source>(
     let tokens = tokens.min(text.max_position_embeddings);
     Ok(Inspection {
         model: ModelInfo::new(&checkpoint),
-        kv_cache_bytes: (2 * 4 * text.num_hidden_layers * kv * tokens) as u64,
+        kv_cache_bytes: 8 * text.num_hidden_layers as u64 * kv as u64 * tokens as u64,
         misfits: adapter.map_or_else(Vec::new, |adapter| {
             misfits(&config, checkpoint.tensors(), tokens, adapter)
         }),

@@ -5,8 +5,8 @@ use paligemma_gpu::{Gpu, Matrix, Tensor};
 
 use crate::error::ModelError;
 
-/// Bytes asked of a source at a time.
-const PIECE: usize = 4 << 20;
+/// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
+const PIECE: usize = 16 << 20;
 
 /// Bytes handed to the GPU before it is waited for: uploads are staged, and the staging must not
 /// grow with the model.

@@ -22,5 +22,8 @@ install=("$python" -m pip install --quiet --no-cache-dir --no-deps)
 rm -rf "$folder/pillow13"
 "${install[@]}" --target "$folder/pillow13" pillow==13.0.0
 
-"$python" -c "import torch, transformers; print('torch', torch.__version__, 'transformers', transformers.__version__)"
+"$python" -c '
+import torch, transformers
+print("torch", torch.__version__, "transformers", transformers.__version__)
+'
 echo "Next: $python $here/regenerate.py --check"

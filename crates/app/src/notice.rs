@@ -129,6 +129,7 @@ fn glyph(kind: ProblemKind) -> Glyph {
         ProblemKind::NoWebGpu
         | ProblemKind::NoAdapter
         | ProblemKind::LimitsTooSmall
+        | ProblemKind::OutOfMemory
         | ProblemKind::DeviceLost => Glyph::Chip,
         ProblemKind::Picture => Glyph::Picture,
         ProblemKind::Network => Glyph::Offline,

@@ -2,7 +2,6 @@
 
 use image::RgbaImage;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use paligemma_browser::protocol::{Problem, ProblemKind};
 use wasm_bindgen::JsValue;
 
@@ -85,47 +84,40 @@ pub(crate) fn Samples(
 
 /// Puts a sample on the stage.
 pub(crate) fn show_sample(session: Session, index: usize) {
-    spawn_local(async move {
+    session.show_when_made(async move {
         let sample = async {
             let blob = file::fetch(&sample_url(index, "png")).await?;
             let json = file::text(&file::fetch(&sample_url(index, "json")).await?).await?;
             Ok::<_, JsValue>((blob, json))
         };
-        match sample.await {
-            Ok((blob, json)) => {
-                let truth = Truth::of_sample(&json, SAMPLE_SIDE, SAMPLE_SIDE);
-                session.show(PictureFile {
-                    blob,
-                    name: sample_name(index),
-                    truth,
-                });
-            }
-            Err(_) => session.refuse_offer(Problem {
-                kind: ProblemKind::Picture,
-                message: format!(
-                    "{} could not be fetched: check the connection and click it again.",
-                    sample_name(index)
-                ),
-            }),
-        }
+        let (blob, json) = sample.await.map_err(|_| Problem {
+            kind: ProblemKind::Picture,
+            message: format!(
+                "{} could not be fetched: check the connection and click it again.",
+                sample_name(index)
+            ),
+        })?;
+        Ok(PictureFile {
+            blob,
+            name: sample_name(index),
+            truth: Truth::of_sample(&json, SAMPLE_SIDE, SAMPLE_SIDE),
+        })
     });
 }
 
 /// Composes the scene of a seed and puts it on the stage.
 pub(crate) fn show_new_scene(page: Page, session: Session, seed: u32) {
     page.composing.set(true);
-    spawn_local(async move {
-        match compose(seed).await {
-            Ok(picture) => session.show(picture),
-            Err(_) => session.refuse_offer(Problem {
-                kind: ProblemKind::Picture,
-                message: format!(
-                    "Scene {seed} could not be composed, because its sprites could not be fetched: \
-                     check the connection and press New scene again."
-                ),
-            }),
-        }
+    session.show_when_made(async move {
+        let composed = compose(seed).await.map_err(|_| Problem {
+            kind: ProblemKind::Picture,
+            message: format!(
+                "Scene {seed} could not be composed, because its sprites could not be fetched: \
+                 check the connection and press New scene again."
+            ),
+        });
         page.composing.set(false);
+        composed
     });
 }
 

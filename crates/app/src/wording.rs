@@ -99,6 +99,7 @@ pub(crate) fn title(kind: ProblemKind) -> &'static str {
         ProblemKind::NoWebGpu => "This browser has no WebGPU",
         ProblemKind::NoAdapter => "No graphics adapter to compute with",
         ProblemKind::LimitsTooSmall => "This graphics adapter is too small for the model",
+        ProblemKind::OutOfMemory => "The graphics adapter is out of memory",
         ProblemKind::DeviceLost => "The graphics adapter was lost",
         ProblemKind::Picture => "This picture cannot be used",
         ProblemKind::Network => "The model could not be fetched",

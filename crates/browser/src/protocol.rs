@@ -260,9 +260,11 @@ pub enum ProblemKind {
     NoWebGpu,
     /// WebGPU is there, but no adapter.
     NoAdapter,
-    /// The adapter's limits are below what the model needs.
+    /// The adapter's limits are below what the model, or this prompt, needs.
     LimitsTooSmall,
-    /// The GPU was lost while working.
+    /// The GPU ran out of memory.
+    OutOfMemory,
+    /// The GPU was lost, or failed so that the model must be loaded again.
     DeviceLost,
     /// The file is not a picture, is damaged, or is too large to decode.
     Picture,

@@ -28,6 +28,21 @@ pub struct Checkpoint<S> {
 }
 
 impl<S: Source> Checkpoint<S> {
+    /// Reads only the configuration: `config.json`, and `generation_config.json`
+    /// if there is one.
+    ///
+    /// # Errors
+    /// If it is missing or malformed, or if the model is not a PaliGemma.
+    pub async fn configuration(source: &S) -> Result<Config, CheckpointError> {
+        let config = small_file(source, CONFIG_FILE, LARGEST_CONFIG).await?;
+        let config = config.ok_or_else(|| CheckpointError::Missing {
+            file: CONFIG_FILE.to_owned(),
+            next: "choose the folder that holds config.json and model.safetensors",
+        })?;
+        let generation = small_file(source, GENERATION_CONFIG_FILE, LARGEST_CONFIG).await?;
+        Config::from_json(&config, generation.as_deref())
+    }
+
     /// Reads the configuration and the headers of all weight files, and checks
     /// that every tensor the model needs is there, once, with the shape the
     /// configuration asks for. No weight is read.
@@ -36,14 +51,7 @@ impl<S: Source> Checkpoint<S> {
     /// If a file is missing, malformed or contradicts another, or if the model
     /// is not a PaliGemma in a supported precision.
     pub async fn open(source: S) -> Result<Self, CheckpointError> {
-        let config = small_file(&source, CONFIG_FILE, LARGEST_CONFIG).await?;
-        let config = config.ok_or_else(|| CheckpointError::Missing {
-            file: CONFIG_FILE.to_owned(),
-            next: "choose the folder that holds config.json and model.safetensors",
-        })?;
-        let generation = small_file(&source, GENERATION_CONFIG_FILE, LARGEST_CONFIG).await?;
-        let config = Config::from_json(&config, generation.as_deref())?;
-
+        let config = Self::configuration(&source).await?;
         let mut wanted: HashMap<_, _> = expected_tensors(&config).into_iter().collect();
         let mut found = HashMap::new();
         let mut ignored = Vec::new();

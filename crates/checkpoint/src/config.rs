@@ -14,7 +14,7 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const GENERATION_CONFIG_FILE: &str = "generation_config.json";
 
 // Several times what any released model has; what lies beyond is a damaged or
-// hostile file. Products of these fit the address space of every platform.
+// hostile file. Products of two of these fit 64 bits.
 const MOST_HIDDEN: usize = 1 << 16;
 const MOST_INTERMEDIATE: usize = 1 << 18;
 const MOST_LAYERS: usize = 1 << 9;

@@ -25,8 +25,7 @@ pub use config::{Config, Family, TextConfig, VisionConfig};
 pub use error::CheckpointError;
 pub use names::{canonical_name, expected_tensors};
 pub use quantize::{
-    Int4Row, Packed, Precision, QuantizeError, RowLayout, int4_parameters, int4_row, pack,
-    unpack_row,
+    Int4Row, Packed, Precision, QuantizeError, RowLayout, int4_row, pack, unpack_row,
 };
 pub use recipe::{Recipe, Storage};
 pub use slices::{Slice, Slices};

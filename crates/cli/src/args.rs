@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use paligemma_engine::Recipe;
 
 /// Runs PaliGemma and PaliGemma 2 on this machine's GPU; nothing leaves it.
 #[derive(Parser)]
@@ -19,7 +20,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Write every tensor of one forward pass to a safetensors file
     Forward(ForwardArgs),
-    /// Say what a checkpoint is, and what of it would not fit this machine's GPU
+    /// Say what a checkpoint is, how large under each recipe, and what would not fit this GPU
     Inspect(InspectArgs),
 }
 
@@ -44,9 +45,13 @@ pub(crate) struct Input {
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub(crate) prompt_ids: Option<Vec<u32>>,
     /// Let Gemma 2 see everything in every layer, as it was trained; by default every other layer
-    /// sees a sliding window, as in transformers. It matters only past 4096 tokens
+    /// sees a sliding window, as in transformers. It matters only to answers past the window, 4096
+    /// tokens in the released checkpoints
     #[arg(long)]
     pub(crate) no_sliding_window: bool,
+    /// Precision of the weights on the GPU; they are packed while they load
+    #[arg(long, value_name = "NAME", default_value = "as-stored", value_parser = recipe)]
+    pub(crate) recipe: Recipe,
 }
 
 #[derive(ClapArgs)]
@@ -54,7 +59,7 @@ pub(crate) struct Input {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// Most tokens to generate
+    /// Most tokens to generate; memory for their keys and values is set aside at once
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_new_tokens: usize,
     /// Print one JSON object instead of text
@@ -78,7 +83,20 @@ pub(crate) struct ForwardArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct InspectArgs {
-    /// Folder of a checkpoint
+    /// Folder of a checkpoint, or of its config.json alone
     #[arg(value_name = "DIR")]
     pub(crate) model: PathBuf,
+    /// Precision for which to say what would not fit the GPU
+    #[arg(long, value_name = "NAME", default_value = "as-stored", value_parser = recipe)]
+    pub(crate) recipe: Recipe,
+}
+
+fn recipe(name: &str) -> Result<Recipe, String> {
+    Recipe::named(name).ok_or_else(|| {
+        let known: Vec<&str> = Recipe::ALL.iter().map(|recipe| recipe.name).collect();
+        format!(
+            "there is no such recipe; choose one of {}",
+            known.join(", ")
+        )
+    })
 }

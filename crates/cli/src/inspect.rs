@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection};
+use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection, Recipe};
 
 use crate::args::InspectArgs;
 use crate::failure::{Failure, print};
@@ -9,7 +9,7 @@ use crate::failure::{Failure, print};
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let gpu = Gpu::open(&GpuOptions::default()).await;
     let adapter = gpu.as_ref().ok().map(Gpu::info);
-    let found = paligemma_engine::inspect(Folder::new(&args.model), adapter)
+    let found = paligemma_engine::inspect(Folder::new(&args.model), &args.recipe, adapter)
         .await
         .map_err(|error| Failure::about(&args.model, &error))?;
     let mut out = describe(&found);
@@ -23,16 +23,14 @@ pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
                 info.backend,
                 bytes(info.max_binding_bytes)
             );
-            if found.misfits.is_empty() {
-                out.push_str("fits        every row and every activation fits a binding\n");
-            }
-            for misfit in &found.misfits {
-                let _ = writeln!(
-                    out,
-                    "does not fit: {} needs {}",
-                    misfit.what,
-                    bytes(misfit.needed)
-                );
+            if let Some(stored) = &found.stored {
+                if stored.misfits.is_empty() {
+                    out.push_str("fits        every row and every activation fits a binding\n");
+                }
+                for misfit in &stored.misfits {
+                    let needed = bytes(misfit.needed);
+                    let _ = writeln!(out, "does not fit: {} needs {needed}", misfit.what);
+                }
             }
         }
         Err(error) => {
@@ -45,16 +43,29 @@ pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
 fn describe(found: &Inspection) -> String {
     let (model, text, vision) = (&found.model, &found.config.text, &found.config.vision);
     let mut out = format!(
-        "family      {}\nparameters  {}\nweights     {}\n",
-        model.family,
-        model.parameters,
-        bytes(model.bytes)
+        "family      {}\nparameters  {}\n",
+        model.family, model.parameters
     );
-    for (precision, (tensors, weights, size)) in &found.precisions {
+    match &found.stored {
+        Some(stored) => {
+            let _ = writeln!(out, "weights     {}", bytes(model.bytes));
+            for (precision, (tensors, weights, size)) in &stored.precisions {
+                let size = bytes(*size);
+                let _ = writeln!(
+                    out,
+                    "  {precision:<8}  {tensors} tensors, {weights} weights, {size}"
+                );
+            }
+        }
+        None => out.push_str("weights     not here; sizes are as if they were bf16\n"),
+    }
+    for (recipe, size) in &found.recipes {
         let _ = writeln!(
             out,
-            "  {precision:<8}  {tensors} tensors, {weights} weights, {}",
-            bytes(*size)
+            "  {:<8}  {}{}",
+            recipe.name,
+            bytes(*size),
+            precisions(recipe)
         );
     }
     let _ = write!(
@@ -80,6 +91,31 @@ fn describe(found: &Inspection) -> String {
         bytes(found.kv_cache_bytes),
     );
     out
+}
+
+/// What a recipe does with each part.
+fn precisions(recipe: &Recipe) -> String {
+    let parts = [
+        ("decoder", recipe.decoder),
+        ("vocabulary", recipe.vocabulary),
+        ("vision", recipe.vision),
+        ("projector", recipe.projector),
+    ];
+    let named: Vec<String> = parts
+        .into_iter()
+        .filter_map(|(part, precision)| {
+            let precision = precision?;
+            Some(format!(
+                "{part} {precision} ({} bits)",
+                precision.bits_per_weight()
+            ))
+        })
+        .collect();
+    if named.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", named.join(", "))
+    }
 }
 
 /// Decimal units, as disks and downloads are measured.

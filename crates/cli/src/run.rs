@@ -52,6 +52,7 @@ pub(crate) async fn open(
     let options = LoadOptions {
         model: ModelOptions {
             sliding_window: !input.no_sliding_window,
+            recipe: input.recipe.clone(),
         },
         ..LoadOptions::default()
     };
@@ -86,6 +87,10 @@ fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
     let failed =
         |error| Failure::other(format!("the answer could not be written as JSON ({error})"));
     let mut object = serde_json::to_value(answer).map_err(failed)?;
+    let detections = answer.detections.iter();
+    object["detections"] = detections
+        .map(|found| json!({ "label": found.label, "box": found.bbox }))
+        .collect();
     object["adapter"] = json!({
         "name": adapter.name,
         "backend": adapter.backend,

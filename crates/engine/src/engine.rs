@@ -1,4 +1,4 @@
-use paligemma_checkpoint::{Checkpoint, Config, Family, Source};
+use paligemma_checkpoint::{Checkpoint, Config, Family, Source, expected_tensors};
 use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions};
 use paligemma_model::{ImageFeatures, ModelError, ModelOptions, PaliGemma, Session, Taps};
 use paligemma_processor::{Processor, detections};
@@ -124,6 +124,12 @@ impl Engine {
         self.load_ms
     }
 
+    /// Something went wrong on the GPU that every later run would meet as well; load anew.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.gpu.check().is_err()
+    }
+
     /// Answers a prompt, greedily. Pictures that were encoded before are not encoded again.
     ///
     /// In a browser this yields to the event loop at every token, so that a message can call
@@ -156,7 +162,7 @@ impl Engine {
         let started = Instant::now();
         let mut features = Vec::with_capacity(request.pictures.len());
         for (index, picture) in request.pictures.iter().enumerate() {
-            if cancel.is_cancelled() {
+            if cancel.is_cancelled() || request.max_new_tokens == 0 {
                 break;
             }
             features.push(
@@ -172,7 +178,8 @@ impl Engine {
             let started = Instant::now();
             on_event(Event::Prefill { tokens: ids.len() });
             // The last token is generated but never read, so it needs no position.
-            let positions = (ids.len() + request.max_new_tokens - 1).min(context);
+            let answer = request.max_new_tokens - 1;
+            let positions = ids.len().saturating_add(answer).min(context);
             let mut session = self.session(positions)?;
             let first = session
                 .prefill(&self.model, &ids, &features, &mut Taps::none())
@@ -296,18 +303,25 @@ impl Engine {
 
 impl ModelInfo {
     pub(crate) fn new<S: Source>(checkpoint: &Checkpoint<S>) -> Self {
-        let config = checkpoint.config();
+        Self {
+            bytes: checkpoint.total_bytes(),
+            ..Self::of_configuration(checkpoint.config())
+        }
+    }
+
+    /// As if the weights were stored in two bytes each.
+    pub(crate) fn of_configuration(config: &Config) -> Self {
+        let shapes = expected_tensors(config).into_iter();
+        let parameters = shapes
+            .map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>())
+            .sum();
         Self {
             family: match config.text.family {
                 Family::Gemma => "PaliGemma",
                 Family::Gemma2 => "PaliGemma 2",
             },
-            parameters: checkpoint
-                .tensors()
-                .iter()
-                .map(|tensor| (tensor.rows() * tensor.cols()) as u64)
-                .sum(),
-            bytes: checkpoint.total_bytes(),
+            parameters,
+            bytes: 2 * parameters,
             image_size: config.vision.image_size,
             image_tokens: config.vision.num_patches(),
             context: config.text.max_position_embeddings,

@@ -38,8 +38,10 @@ pub enum EngineError {
 pub enum ErrorKind {
     /// No GPU adapter, or one that refuses to open.
     NoAdapter,
-    /// The adapter's limits or its memory are below what the model needs.
+    /// The adapter's limits are below what the model, or this prompt, needs.
     LimitsTooSmall,
+    /// The GPU ran out of memory; with less else on it, it may work.
+    OutOfMemory,
     /// The GPU was lost while working; loading again may help.
     DeviceLost,
     /// A picture that is none, is damaged or is too large.
@@ -66,6 +68,7 @@ impl EngineError {
             Self::Model(error) => match error {
                 ModelError::Gpu(error) => gpu_kind(error),
                 ModelError::Checkpoint(_)
+                | ModelError::Quantize { .. }
                 | ModelError::Unsupported { .. }
                 | ModelError::NotANumber => ErrorKind::Checkpoint,
                 ModelError::PromptTooLong { .. }
@@ -89,7 +92,8 @@ impl EngineError {
 fn gpu_kind(error: &GpuError) -> ErrorKind {
     match error {
         GpuError::NoAdapter { .. } | GpuError::DeviceRefused { .. } => ErrorKind::NoAdapter,
-        GpuError::LimitTooSmall { .. } | GpuError::OutOfMemory => ErrorKind::LimitsTooSmall,
+        GpuError::LimitTooSmall { .. } => ErrorKind::LimitsTooSmall,
+        GpuError::OutOfMemory => ErrorKind::OutOfMemory,
         GpuError::DeviceLost { .. } => ErrorKind::DeviceLost,
         GpuError::Refused { .. } | GpuError::Shape { .. } => ErrorKind::Internal,
     }

@@ -3,7 +3,7 @@ use paligemma_model::ImageFeatures;
 use crate::picture::{Picture, Watch};
 
 /// Pictures whose features stay on the GPU. At 896 pixels one takes up to 75 MB.
-const MOST: usize = 8;
+const MOST: usize = 4;
 
 /// Encoded pictures, the most recently used last.
 #[derive(Default)]

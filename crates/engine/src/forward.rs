@@ -99,7 +99,8 @@ impl Engine {
         for values in pixels {
             features.push(model.encode_image(values, &mut Taps::none()).await?);
         }
-        let positions = ids.len() + request.max_new_tokens;
+        let positions = ids.len().saturating_add(request.max_new_tokens);
+        let positions = positions.min(model.config().text.max_position_embeddings);
         let words = self.processor.tokenizer().vocab_size();
         let mut session = Session::new(model, positions, words)?;
         let mut generated = vec![

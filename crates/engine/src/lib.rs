@@ -35,10 +35,12 @@ pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, Stored, inspect};
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::Folder;
-pub use paligemma_checkpoint::{Checkpoint, Family, MemorySource, Source, SourceError};
+pub use paligemma_checkpoint::{
+    Checkpoint, Family, MemorySource, Precision, Recipe, Source, SourceError,
+};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions};
 pub use paligemma_model::{Misfit, ModelOptions};
 pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::program::Recorder;
+use crate::program::{Recorder, stretch};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
@@ -88,6 +88,7 @@ struct SplitParams {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct AttentionParams {
     rows: u32,
+    first_row: u32,
     queries_per_kv: u32,
     head_dim: u32,
     vectors: u32,
@@ -256,29 +257,37 @@ impl Recorder {
             let all = [q, &cache.keys, y];
             return self.misfit(&shader::ATTENTION, &all, format!("{how:?}"));
         }
-        let params = AttentionParams {
-            rows: rows as u32,
-            queries_per_kv: (how.heads / cache.kv_heads.max(1)) as u32,
-            head_dim: cache.head_dim as u32,
-            vectors: (q.stride() / 4) as u32,
-            capacity: cache.capacity as u32,
-            y_stride: y.stride() as u32,
-            window: how.window.unwrap_or(0) as u32,
-            scale: how.scale,
-            cap: how.soft_cap.unwrap_or(0.0),
-        };
-        self.dispatch(
-            &shader::ATTENTION,
-            vec![
-                q.into(),
-                (&cache.keys).into(),
-                (&cache.values).into(),
-                span.into(),
-                y.into(),
-            ],
-            bytemuck::bytes_of(&params),
-            [rows as u64, how.heads as u64, 1],
-            (2 * rows * y.columns() * cache.capacity) as u64,
-        );
+        // A query reads its keys and values on its own, which costs about as much again as the
+        // products with them.
+        let cost_of_a_row = 4 * y.columns() as u64 * cache.capacity as u64;
+        let at_once = stretch(rows, cost_of_a_row);
+        for first in (0..rows).step_by(at_once) {
+            let count = at_once.min(rows - first);
+            let params = AttentionParams {
+                rows: rows as u32,
+                first_row: first as u32,
+                queries_per_kv: (how.heads / cache.kv_heads.max(1)) as u32,
+                head_dim: cache.head_dim as u32,
+                vectors: (q.stride() / 4) as u32,
+                capacity: cache.capacity as u32,
+                y_stride: y.stride() as u32,
+                window: how.window.unwrap_or(0) as u32,
+                scale: how.scale,
+                cap: how.soft_cap.unwrap_or(0.0),
+            };
+            self.dispatch(
+                &shader::ATTENTION,
+                vec![
+                    q.into(),
+                    (&cache.keys).into(),
+                    (&cache.values).into(),
+                    span.into(),
+                    y.into(),
+                ],
+                bytemuck::bytes_of(&params),
+                [count as u64, how.heads as u64, 1],
+                count as u64 * cost_of_a_row,
+            );
+        }
     }
 }

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::buffer::Buffer;
 use crate::error::GpuError;
 use crate::matrix::{Matrix, WeightShape};
-use crate::program::{Recorder, Resource};
+use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Shader};
 use crate::tensor::{Indices, Tensor};
 
@@ -72,6 +72,18 @@ impl Recorder {
                 format!("[{}, {}]", w.rows(), w.columns()),
             );
         }
+        let cost_of_a_row = w.rows() as u64 * w.columns() as u64;
+        let at_once = stretch(rows, cost_of_a_row);
+        if rows > at_once {
+            for start in (0..rows).step_by(at_once) {
+                let part = start..(start + at_once).min(rows);
+                match (x.slice_rows(part.clone()), y.slice_rows(part)) {
+                    (Ok(x), Ok(y)) => self.linear(&x, w, then, &y),
+                    (Err(error), _) | (_, Err(error)) => return self.fail(error),
+                }
+            }
+            return;
+        }
         // A kernel binds something even where it reads nothing.
         let bias = then.bias.unwrap_or(x);
         let bindings = || vec![x.into(), bias.into(), y.into()];
@@ -85,7 +97,7 @@ impl Recorder {
                 accumulate: then.accumulate.into(),
                 shape: w.shape(range.len()),
             };
-            let cost = (rows * range.len() * w.columns()) as u64;
+            let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
             let (shader, groups) = if rows == 1 {
                 (w.matvec(), [range.len().div_ceil(8) as u64, 1, 1])
             } else {

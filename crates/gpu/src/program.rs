@@ -7,8 +7,16 @@ use crate::shader::{Binding, Shader};
 use crate::tensor::{Indices, Tensor};
 
 /// Multiply-adds after which work is handed to the driver: short slices keep a browser's frames
-/// smooth and stay far from the time at which drivers kill a submission.
-const SLICE: u64 = 20_000_000_000;
+/// smooth and stay far from the time at which drivers kill a submission. A kernel that would do
+/// more in one dispatch is recorded in stretches of rows.
+pub(crate) const SLICE: u64 = 20_000_000_000;
+
+/// Rows of a stretch so that none costs more than [`SLICE`]: whole tiles of 32, which also begin
+/// where a binding can.
+pub(crate) fn stretch(rows: usize, cost_of_a_row: u64) -> usize {
+    let most = usize::try_from(SLICE / cost_of_a_row.max(1)).unwrap_or(usize::MAX);
+    (most / 32 * 32).clamp(32, rows.max(32))
+}
 
 /// Uniform bindings begin at multiples of this (WebGPU's default alignment).
 const UNIFORM_ALIGNMENT: usize = 256;
@@ -399,4 +407,28 @@ fn fold([x, y, z]: [u64; 3], folds: bool) -> Result<[u32; 3], ()> {
         return Err(());
     }
     Ok([x as u32, y as u32, z as u32])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shapes of the released checkpoints whose products do not fit 32 bits.
+    #[test]
+    fn no_stretch_costs_more_than_a_slice() {
+        let gate_28b = 4_608 * 36_864;
+        let attention_896 = 8 * 4_096 * 1_152;
+        for (rows, row) in [
+            (4_352, gate_28b),
+            (4_096, attention_896),
+            (260, 16_384 * 2_048),
+        ] {
+            let at_once = stretch(rows, row);
+            assert!(at_once as u64 * row <= SLICE, "{rows} of {row}");
+            assert!(at_once == rows || at_once.is_multiple_of(32));
+        }
+        assert_eq!(stretch(4_352, gate_28b), 96);
+        assert_eq!(stretch(100, 1), 100);
+        assert_eq!(stretch(1, u64::MAX), 32);
+    }
 }

@@ -5,7 +5,7 @@
 mod support;
 mod twins;
 
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding};
 use paligemma_gpu::{Attention, Gpu, GpuOptions, Linear, Program, Recorder};
 use support::compare::assert_agrees;
@@ -31,7 +31,7 @@ async function open() {
 
 // Tint's messages, with the lines that they are about; empty if there are none. Throws what
 // WebGPU says of the pipeline. `kinds` are the buffer types of the bindings 0, 1, 2, ....
-export async function compile(name, code, kinds) {
+export async function compile(name, code, kinds, numbers) {
     device ??= await open();
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label: name, code });
@@ -41,8 +41,8 @@ export async function compile(name, code, kinds) {
     const compute = { module, entryPoint: "main" };
     try {
         await device.createComputePipelineAsync({ layout: "auto", compute });
-        const entries = kinds.map((type, binding) =>
-            ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } }));
+        const entries = kinds.map((type, i) =>
+            ({ binding: numbers[i], visibility: GPUShaderStage.COMPUTE, buffer: { type } }));
         const layout = device.createPipelineLayout({
             bindGroupLayouts: [device.createBindGroupLayout({ entries })],
         });
@@ -57,20 +57,26 @@ export async function compile(name, code, kinds) {
 "#)]
 extern "C" {
     #[wasm_bindgen(catch)]
-    async fn compile(name: &str, code: &str, kinds: Vec<String>) -> Result<JsValue, JsValue>;
+    async fn compile(
+        name: &str,
+        code: &str,
+        kinds: Vec<String>,
+        numbers: Vec<u32>,
+    ) -> Result<JsValue, JsValue>;
 }
 
-async fn messages(name: &str, code: &str, bindings: &[Binding]) -> String {
+async fn messages(name: &str, code: &str, bindings: &[(u32, Binding)]) -> String {
     let kinds = bindings
         .iter()
-        .map(|kind| match kind {
+        .map(|(_, kind)| match kind {
             Binding::Read => "read-only-storage",
             Binding::ReadWrite => "storage",
             Binding::Uniform => "uniform",
         })
         .map(str::to_owned)
         .collect();
-    let said = compile(name, code, kinds).await;
+    let numbers = bindings.iter().map(|(number, _)| *number).collect();
+    let said = compile(name, code, kinds, numbers).await;
     said.expect("WebGPU works").as_string().unwrap()
 }
 
@@ -90,7 +96,7 @@ async fn tint_reports_mistakes() {
     let broken = shader.source.replacen("fn main", "fn main(", 1);
     let said = messages("broken", &broken, shader.bindings).await;
     assert!(said.contains("error: "), "{said}");
-    let said = messages("misbound", shader.source, &[Binding::Read; 1]).await;
+    let said = messages("misbound", shader.source, &[(0, Binding::Read)]).await;
     assert!(said.contains("pipeline: "), "{said}");
 }
 
@@ -114,10 +120,11 @@ async fn products_are_their_twins() {
     assert_eq!(gpu.info().backend, "webgpu");
     let mut rng = Rng::new(1);
     for (rows, columns, outputs) in [(1, 137, 35), (33, 13, 37)] {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        for precision in upload::PRECISIONS {
+            let columns = upload::columns(precision, columns);
             let x = rng.numbers(rows * columns, 1.0);
             let numbers = rng.numbers(outputs * columns, 1.0);
-            let (w_gpu, w) = upload::matrix(&gpu, outputs, columns, dtype, &numbers);
+            let (w_gpu, w) = upload::matrix(&gpu, outputs, columns, precision, &numbers);
             let bias = rng.numbers(outputs, 1.0);
             let before = rng.numbers(rows * outputs, 1.0);
             let x_gpu = upload::tensor(&gpu, columns, &x);
@@ -142,7 +149,7 @@ async fn products_are_their_twins() {
                 twins::matmul::matmul(&x, &w, columns)
             };
             let expected = bounds::linear(&dots, columns, outputs, then);
-            assert_agrees(&format!("{rows} rows, {dtype:?}"), &actual, &expected);
+            assert_agrees(&format!("{rows} rows, {precision:?}"), &actual, &expected);
         }
     }
 }

@@ -23,7 +23,6 @@ pub(crate) struct Decoder {
     lm_head: Option<Matrix>,
     layers: Vec<Layer>,
     norm: Tensor, // [hidden]
-    rotary: RotaryTable,
 }
 
 struct Layer {
@@ -73,6 +72,13 @@ impl Layer {
     }
 }
 
+/// What lasts from one token to the next.
+pub(crate) struct Memory {
+    pub(crate) caches: Vec<KvCache>, // of each layer
+    rotary: RotaryTable,
+    pub(crate) span: Indices, // [index of the next row, prefix length]
+}
+
 /// What a decoder pass over `rows` tokens writes: allocated once, used by every layer.
 pub(crate) struct Workspace {
     pub(crate) hidden: Tensor,      // [rows, hidden], the residual stream
@@ -92,7 +98,6 @@ pub(crate) struct Workspace {
 
 impl Decoder {
     pub(crate) fn new(
-        gpu: &Gpu,
         config: &TextConfig,
         windows: bool,
         weights: &mut Weights,
@@ -110,11 +115,6 @@ impl Decoder {
             lm_head: weights.optional_matrix("language_model.lm_head.weight"),
             layers,
             norm: weights.vector("language_model.model.norm.weight")?,
-            rotary: gpu.rotary_table(
-                FIRST_POSITION + config.max_position_embeddings,
-                config.head_dim,
-                config.rope_theta,
-            )?,
         })
     }
 
@@ -122,11 +122,17 @@ impl Decoder {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    pub(crate) fn caches(&self, gpu: &Gpu, capacity: usize) -> Result<Vec<KvCache>, GpuError> {
+    /// Room for `capacity` tokens.
+    pub(crate) fn memory(&self, gpu: &Gpu, capacity: usize) -> Result<Memory, GpuError> {
         let config = &self.config;
-        (0..config.num_hidden_layers)
-            .map(|_| gpu.kv_cache(config.num_key_value_heads, capacity, config.head_dim))
-            .collect()
+        let positions = FIRST_POSITION + capacity;
+        Ok(Memory {
+            caches: (0..config.num_hidden_layers)
+                .map(|_| gpu.kv_cache(config.num_key_value_heads, capacity, config.head_dim))
+                .collect::<Result<_, _>>()?,
+            rotary: gpu.rotary_table(positions, config.head_dim, config.rope_theta)?,
+            span: gpu.indices("span", 2)?,
+        })
     }
 
     pub(crate) fn workspace(&self, gpu: &Gpu, rows: usize) -> Result<Workspace, GpuError> {
@@ -165,8 +171,7 @@ impl Decoder {
         gpu: &Gpu,
         r: &mut Recorder,
         w: &Workspace,
-        caches: &[KvCache],
-        span: &Indices,
+        memory: &Memory,
         taps: &mut Taps,
     ) -> Result<(), GpuError> {
         let config = &self.config;
@@ -175,9 +180,10 @@ impl Decoder {
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
-            rotary: Some((&self.rotary, FIRST_POSITION)),
+            rotary: Some((&memory.rotary, FIRST_POSITION)),
         };
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+        let span = &memory.span;
+        for (i, (layer, cache)) in self.layers.iter().zip(&memory.caches).enumerate() {
             let slides = self.windows && config.sliding_layers.get(i) == Some(&true);
             let attention = Attention {
                 heads: config.num_attention_heads,

@@ -1,4 +1,4 @@
-use paligemma_checkpoint::CheckpointError;
+use paligemma_checkpoint::{CheckpointError, QuantizeError};
 use paligemma_gpu::GpuError;
 use thiserror::Error;
 
@@ -11,6 +11,14 @@ pub enum ModelError {
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// Weights that cannot be packed as the recipe says.
+    #[error("tensor `{tensor}`: {reason}")]
+    Quantize {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with its weights.
+        reason: QuantizeError,
+    },
     /// A configuration no kernel is made for.
     #[error(
         "config.json gives {field} {value}, and this software runs {supported}; use another checkpoint"

@@ -14,7 +14,7 @@ const MAX_HEAD_DIM: usize = 256;
 #[derive(Clone, Debug)]
 pub struct ModelOptions {
     /// Gemma 2's sliding window in every other layer, as transformers does it. PaliGemma 2 was
-    /// trained without; it matters only past `sliding_window` positions.
+    /// trained without; it matters only to answers past `sliding_window` positions.
     pub sliding_window: bool,
     /// Precision of each part's weights.
     pub recipe: Recipe,
@@ -70,7 +70,7 @@ impl PaliGemma {
         }
         let mut weights = Weights::load(gpu, checkpoint, &options.recipe, progress).await?;
         let vision = VisionTower::new(&config.vision, &mut weights)?;
-        let decoder = Decoder::new(gpu, &config.text, options.sliding_window, &mut weights)?;
+        let decoder = Decoder::new(&config.text, options.sliding_window, &mut weights)?;
         let everything = gpu.indices("span of a picture", 2)?;
         gpu.write_indices(&everything, &[0, config.vision.num_patches() as u32])?;
         gpu.finish().await?;

@@ -1,6 +1,6 @@
-use paligemma_gpu::{Gpu, GpuError, Indices, KvCache, Program, Readback, Tensor};
+use paligemma_gpu::{Gpu, GpuError, Indices, Program, Readback, Tensor};
 
-use crate::decoder::Workspace;
+use crate::decoder::{Memory, Workspace};
 use crate::error::ModelError;
 use crate::model::{ImageFeatures, PaliGemma};
 use crate::taps::Taps;
@@ -17,9 +17,8 @@ const CAPACITY_STEP: usize = 256;
 /// A step of decoding is a [`Program`] recorded once: it looks the last token up, runs every
 /// layer and picks the next token, all on the GPU; only that token's id comes back.
 pub struct Session {
-    caches: Vec<KvCache>,
+    memory: Memory,
     capacity: usize,
-    span: Indices,  // [index of the next row, prefix length]
     token: Indices, // [1], the token last picked
     readback: Readback,
     allowed: usize,
@@ -45,8 +44,7 @@ impl Session {
         let capacity = positions.next_multiple_of(CAPACITY_STEP).min(context);
         let allowed = allowed.min(model.config.text.vocab_size);
         let gpu = &model.gpu;
-        let caches = model.decoder.caches(gpu, capacity)?;
-        let span = gpu.indices("span", 2)?;
+        let memory = model.decoder.memory(gpu, capacity)?;
         let token = gpu.indices("token", 1)?;
         let readback = gpu.readback(1)?;
         let step = {
@@ -57,16 +55,15 @@ impl Session {
             model.decoder.record_embedding(&mut r, &token, w);
             model
                 .decoder
-                .record_layers(gpu, &mut r, w, &caches, &span, &mut taps)?;
+                .record_layers(gpu, &mut r, w, &memory, &mut taps)?;
             model.decoder.record_logits(&mut r, w);
-            r.argmax(&w.logits, allowed, &token, &span, 1);
+            r.argmax(&w.logits, allowed, &token, &memory.span, 1);
             r.copy_back(&token, &readback);
             r.finish()?
         };
         Ok(Self {
-            caches,
+            memory,
             capacity,
-            span,
             token,
             readback,
             allowed,
@@ -139,7 +136,7 @@ impl Session {
     /// A GPU that fails.
     pub async fn read_caches(&self, model: &PaliGemma) -> Result<Vec<[Vec<f32>; 2]>, ModelError> {
         let mut layers = Vec::new();
-        for cache in &self.caches {
+        for cache in &self.memory.caches {
             let mut both = [Vec::new(), Vec::new()];
             for (tensor, out) in [&cache.keys, &cache.values].into_iter().zip(&mut both) {
                 let numbers = model.gpu.read_tensor(tensor).await?;
@@ -171,7 +168,7 @@ impl Session {
         if let Some(&id) = stray {
             return Err(ModelError::TokenId { id, vocabulary });
         }
-        gpu.write_indices(&self.span, &[0, ids.len() as u32])?;
+        gpu.write_indices(&self.memory.span, &[0, ids.len() as u32])?;
         Ok(())
     }
 
@@ -197,9 +194,15 @@ impl Session {
         taps.tap(gpu, &mut r, || "text.inputs_embeds".to_owned(), &w.hidden)?;
         model
             .decoder
-            .record_layers(gpu, &mut r, w, &self.caches, &self.span, taps)?;
+            .record_layers(gpu, &mut r, w, &self.memory, taps)?;
         model.decoder.record_logits(&mut r, w);
-        r.argmax(&w.logits, self.allowed, &self.token, &self.span, ids.len());
+        r.argmax(
+            &w.logits,
+            self.allowed,
+            &self.token,
+            &self.memory.span,
+            ids.len(),
+        );
         r.copy_back(&self.token, &self.readback);
         if taps.is_wanted() {
             let normed = model.decoder.record_final_norm(&mut r, w);

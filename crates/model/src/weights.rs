@@ -5,8 +5,8 @@ use paligemma_gpu::{Gpu, Matrix, Tensor};
 
 use crate::error::ModelError;
 
-/// Bytes asked of a source at a time.
-const PIECE: usize = 4 << 20;
+/// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
+const PIECE: usize = 16 << 20;
 
 /// Bytes handed to the GPU before it is waited for: uploads are staged, and the staging must not
 /// grow with the model.
@@ -60,8 +60,12 @@ impl Weights {
             if let Some(tensor) = tensors.get(slice.tensor) {
                 if let Some(matrix) = weights.matrices.get(&tensor.name) {
                     let to = matrix.precision();
-                    pack(to, tensor.dtype, tensor.cols(), &slice.bytes, &mut packed)
-                        .map_err(|reason| CheckpointError::quantize(tensor, &reason))?;
+                    pack(to, tensor.dtype, tensor.cols(), &slice.bytes, &mut packed).map_err(
+                        |reason| ModelError::Quantize {
+                            tensor: tensor.name.clone(),
+                            reason: reason.in_rows_from(slice.rows.start),
+                        },
+                    )?;
                     gpu.write_matrix(matrix, slice.rows, &packed)?;
                 } else if let Some(vector) = weights.vectors.get(&tensor.name) {
                     gpu.write_widened(vector, slice.rows.start, tensor.dtype, &slice.bytes)?;

@@ -1,4 +1,4 @@
-//! Every file of `preprocess/` against what Pillow 12 makes of it (`pil12`).
+//! Every file of `preprocess/` against its `pil12` variant: Pillow 12's bicubic, horizontal pass first.
 
 mod common;
 

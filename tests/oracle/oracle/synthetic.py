@@ -58,9 +58,7 @@ def normal(seed: int, name: str, shape, mean: float, std: float) -> np.ndarray:
     return values.astype(np.float32).reshape(shape)
 
 
-def picture(
-    seed: int, name: str, height: int, width: int, channels: int = 3
-) -> np.ndarray:
+def picture(seed: int, name: str, height: int, width: int, channels: int = 3) -> np.ndarray:
     """u8 [height, width, channels]: gradients, a disc, three rectangles, 12 % noise."""
     random = _u64(seed, "img/" + name, height * width * channels + 64)
     random = (random >> np.uint64(56)).astype(np.float64)

@@ -32,9 +32,7 @@ IMAGE_ID = TOKENS - 1
 
 _BLOCKS = "table caption thead tbody tfoot tr th td".split()
 _INLINE = "h1 h2 h3 h4 h5 h6 blockquote strong em b i u s sub sup code".split()
-TAGS = [
-    f"<{end}{name}>" for names in (_BLOCKS, _INLINE) for end in ("", "/") for name in names
-]
+TAGS = [f"<{end}{name}>" for names in (_BLOCKS, _INLINE) for end in ("", "/") for name in names]
 
 HEAD = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<2mass>", "[@BOS@]"]
 HEAD += [f"<unused{i}>" for i in range(99)] + ["<start_of_turn>", "<end_of_turn>"]
@@ -62,7 +60,7 @@ el niño está comiendo una manzana roja; ¿dónde está el perro? mañana seño
 CORPUS_SHA256 = "1cff0521636e74e54d2ec64445beeae896bcc67a274ca57fc323abf83ea7ef13"
 
 
-class OtherCorpus(Exception):
+class OtherCorpusError(Exception):
     """This machine does not have the text that the tokenizer was trained on."""
 
 
@@ -72,11 +70,13 @@ def _corpus() -> list[str]:
         try:
             text = (LICENCES / name).read_text("utf-8", "replace")
         except OSError as error:
-            raise OtherCorpus(f"{LICENCES / name} cannot be read: {error.strerror}") from error
+            raise OtherCorpusError(
+                f"{LICENCES / name} cannot be read: {error.strerror}"
+            ) from error
         lines += text.splitlines()
     lines += PROMPTS.splitlines() * 6
     if hashlib.sha256("\n".join(lines).encode()).hexdigest() != CORPUS_SHA256:
-        raise OtherCorpus(f"the texts in {LICENCES} are not those of Debian 12")
+        raise OtherCorpusError(f"the texts in {LICENCES} are not those of Debian 12")
     return lines
 
 

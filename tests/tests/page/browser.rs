@@ -149,6 +149,12 @@ impl Page {
         field.send_keys(&format!("{prompt}\u{e007}")).await.unwrap();
     }
 
+    /// Presses a key in the prompt.
+    pub(crate) async fn press(&self, key: &str) {
+        let field = self.client.find(Locator::Css("#prompt")).await.unwrap();
+        field.send_keys(key).await.unwrap();
+    }
+
     /// Asks and waits for the answer.
     pub(crate) async fn answer(&self, prompt: &str) {
         self.script("window.wasRunning = false; \

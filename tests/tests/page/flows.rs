@@ -87,6 +87,29 @@ async fn ten_new_scenes_are_recalled() {
 }
 
 #[tokio::test]
+async fn the_last_click_is_what_is_shown() {
+    let page = Page::open("/", DESKTOP, WebGpu::Software).await;
+    page.until_state("ready").await;
+    // A new scene takes longer to make than a sample to fetch.
+    page.script(
+        "document.querySelector('#new-scene').click(); \
+         const samples = document.querySelectorAll('.samples .strip button'); \
+         samples[3].click(); samples[5].click(); samples[1].click();",
+    )
+    .await;
+    page.until("!document.querySelector('#new-scene').disabled")
+        .await;
+    page.until("document.querySelector('.picture-name').textContent.includes('Sample 2')")
+        .await;
+    let truth = page.truth().await;
+    assert!(
+        truth.iter().all(|object| object.label == "boat"),
+        "{truth:?}"
+    );
+    page.close().await;
+}
+
+#[tokio::test]
 async fn escape_stops_and_the_page_goes_on() {
     let page = Page::open("/", DESKTOP, WebGpu::Software).await;
     page.until_state("ready").await;
@@ -99,8 +122,17 @@ async fn escape_stops_and_the_page_goes_on() {
     page.ask("segment cat ; dog ; tree ; car ; boat ; bus ; star ; moon")
         .await;
     page.until_state("running").await;
+    page.press("\u{e00c}").await;
+    page.until("document.querySelector('#status').textContent.startsWith('Stopped after')")
+        .await;
+
+    // The button does the same.
+    page.ask("segment cat ; dog ; tree ; car ; boat ; bus ; star ; moon")
+        .await;
+    page.until_state("running").await;
     page.click("#stop").await;
-    page.until_state("done").await;
+    page.until("document.querySelector('#status').textContent.startsWith('Stopped after')")
+        .await;
     page.answer("caption en").await;
     let raw = page
         .script("return document.querySelector('#answer').textContent")

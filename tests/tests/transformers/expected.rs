@@ -34,7 +34,10 @@ pub(crate) fn load(model: &str, gpu: GpuOptions, sliding_window: bool) -> Engine
     let source = Folder::new(fixture(model).join("model"));
     let options = LoadOptions {
         gpu,
-        model: ModelOptions { sliding_window },
+        model: ModelOptions {
+            sliding_window,
+            ..ModelOptions::default()
+        },
     };
     pollster::block_on(Engine::load(source, &options, &mut |_| ()))
         .unwrap_or_else(|error| panic!("{model}: {error}"))

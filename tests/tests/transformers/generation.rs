@@ -65,8 +65,8 @@ fn answers_to_files_and_prompts_are_those_of_transformers() {
     }
 }
 
-/// In these two models the answer runs past the window: `sensitivity.json` says that without it
-/// the second token differs.
+/// Here the answer runs past the window of nine: `sensitivity.json` says that without it the second
+/// token differs.
 #[test]
 fn the_window_can_be_switched_off() {
     let expected = Expected::read("pg2_odd", "single");

@@ -17,13 +17,28 @@ impl Session {
     /// Puts a file on the stage, if it is a picture. The browser shows it as soon as it can; the
     /// worker's word is what counts.
     pub(crate) fn show(self, file: PictureFile) {
+        self.show_when_made(std::future::ready(Ok(file)));
+    }
+
+    /// The same with a file that is yet to be fetched or composed. Its turn is taken now: whatever
+    /// was asked for last is what is shown, however long it takes to make.
+    pub(crate) fn show_when_made(
+        self,
+        making: impl Future<Output = Result<PictureFile, Problem>> + 'static,
+    ) {
         self.page.picture_problem.set(None);
         let turn = self.inner.try_update_value(|inner| {
             inner.picture_turn += 1;
             inner.picture_turn
         });
         let Some(turn) = turn else { return };
-        spawn_local(self.offer(turn, file));
+        spawn_local(async move {
+            match making.await {
+                Ok(file) => self.offer(turn, file).await,
+                Err(problem) if self.is_latest(turn) => self.refuse_offer(problem),
+                Err(_) => {}
+            }
+        });
     }
 
     async fn offer(self, turn: u32, file: PictureFile) {

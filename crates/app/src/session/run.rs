@@ -81,7 +81,7 @@ impl Session {
                 self.page.clear_reply();
                 self.page.picture_problem.set(Some(problem));
             }
-            ProblemKind::Prompt | ProblemKind::Internal => {
+            ProblemKind::Prompt | ProblemKind::Internal | ProblemKind::LimitsTooSmall => {
                 self.page.running.set(None);
                 self.update_reply(|reply| reply.problem = Some(problem));
             }

@@ -17,6 +17,7 @@ fn kind(kind: engine::ErrorKind) -> ProblemKind {
     match kind {
         engine::ErrorKind::NoAdapter => ProblemKind::NoAdapter,
         engine::ErrorKind::LimitsTooSmall => ProblemKind::LimitsTooSmall,
+        engine::ErrorKind::OutOfMemory => ProblemKind::OutOfMemory,
         engine::ErrorKind::DeviceLost => ProblemKind::DeviceLost,
         engine::ErrorKind::Picture => ProblemKind::Picture,
         engine::ErrorKind::Source => ProblemKind::Network,

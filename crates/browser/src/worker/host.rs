@@ -252,14 +252,18 @@ impl<S: Source + 'static> Shared<S> {
             }
         };
         let ended = engine.run(&request, &run.cancel, &mut on_event).await;
-        // A lost GPU does not come back to this engine: the next load makes a new one.
-        let lost = matches!(&ended, Err(error) if error.kind() == engine::ErrorKind::DeviceLost);
-        if !lost {
+        // A GPU that failed does not come back to this engine: the next load makes a new one.
+        let broken = engine.is_broken();
+        if !broken {
             *self.engine.borrow_mut() = Some(engine);
         }
-        ended
-            .map(convert::answer)
-            .map_err(|error| convert::problem(&error))
+        ended.map(convert::answer).map_err(|error| {
+            let mut problem = convert::problem(&error);
+            if broken && problem.kind != ProblemKind::OutOfMemory {
+                problem.kind = ProblemKind::DeviceLost;
+            }
+            problem
+        })
     }
 }
 

@@ -39,12 +39,6 @@ impl Int4Row {
     }
 }
 
-/// Scale and zero of one group of weights, a multiple of 8:
-/// `scale = max((max − min) / 15, 1e-6)`, `zero = min + 8 · scale`, in f32.
-pub fn int4_parameters(weights: &[f32]) -> (f32, f32) {
-    parameters(weights.as_chunks().0)
-}
-
 /// Quantizes one row with f32 parameters: what the packed form is before they
 /// are rounded to f16, to be held against other implementations.
 ///
@@ -60,7 +54,7 @@ pub fn int4_row(weights: &[f32], group: usize) -> Result<Int4Row, QuantizeError>
         zeros: Vec::new(),
     };
     for weights in weights.chunks(group) {
-        let (scale, zero) = int4_parameters(weights);
+        let (scale, zero) = parameters(weights.as_chunks().0);
         let code = coder(scale, zero);
         row.codes
             .extend(weights.iter().map(|&weight| round_to_byte(code(weight))));
@@ -88,14 +82,16 @@ pub(super) fn pack_row(row: &[f32], group: usize, weights: &mut [u8], scales: &m
     }
 }
 
+/// `scale = max((max − min) / 15, 1e-6)`, `zero = min + 8 · scale`.
 fn parameters(blocks: &[[f32; BLOCK]]) -> (f32, f32) {
     let (least, greatest) = range(blocks);
     let scale = ((greatest - least) / 15.0).max(SMALLEST_SCALE);
     (scale, least + 8.0 * scale)
 }
 
-/// From a weight to its code, not yet rounded. The division is one: multiplying
-/// by the reciprocal would round other weights down.
+/// From a weight to its code, not yet rounded. It is a division because
+/// torchao's is: the product with the reciprocal is another number, and now and
+/// then another code.
 #[inline(always)]
 fn coder(scale: f32, zero: f32) -> impl Fn(f32) -> f32 {
     let lowest = zero - 8.0 * scale;

@@ -33,7 +33,7 @@ mod q8;
 mod unpack;
 
 pub use error::QuantizeError;
-pub use int4::{Int4Row, int4_parameters, int4_row};
+pub use int4::{Int4Row, int4_row};
 pub use precision::{Precision, RowLayout};
 pub use unpack::unpack_row;
 

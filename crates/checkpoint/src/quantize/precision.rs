@@ -102,10 +102,10 @@ impl Precision {
     /// Whether rows of `columns` weights can be packed so.
     pub(super) fn check(self, columns: usize) -> Result<(), QuantizeError> {
         match self.group() {
-            Some(group) if group == 0 || group % BLOCK != 0 => {
+            Some(group) if group == 0 || !group.is_multiple_of(BLOCK) => {
                 Err(QuantizeError::Group { precision: self })
             }
-            Some(group) if matches!(self, Self::Int4 { .. }) && columns % group != 0 => {
+            Some(group) if matches!(self, Self::Int4 { .. }) && !columns.is_multiple_of(group) => {
                 Err(QuantizeError::PartialGroup {
                     precision: self,
                     columns,

@@ -77,6 +77,32 @@ fn ids_in_place_of_a_prompt_and_a_token_limit() {
     assert_eq!(answer["stopped"], "length");
 }
 
+/// One position more than a step of the cache, so that the sum of both would wrap around.
+#[test]
+fn a_limit_beyond_every_number_is_the_context() {
+    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let config = std::fs::read(model.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let image_token = config["image_token_index"].to_string();
+    let mut ids = vec![image_token; 64];
+    ids.resize(257, "2".to_owned());
+    let most = usize::MAX.to_string();
+    let answer = json(&[
+        "run",
+        "--model",
+        path(&model),
+        "--image",
+        path(&image),
+        "--prompt-ids",
+        &ids.join(","),
+        "--max-new-tokens",
+        &most,
+        "--json",
+    ]);
+    let count = answer["token_ids"].as_array().unwrap().len();
+    assert!(count <= 1024 - 257 + 1, "{count}");
+}
+
 #[test]
 fn several_images_are_several_images() {
     let folder = root("tests/fixtures/pg2_odd");

@@ -1,4 +1,4 @@
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::Precision;
 use paligemma_gpu::{Gpu, Linear};
 
 use super::device::{Target, input, open, read, run};
@@ -39,20 +39,20 @@ fn cases(rng: &mut Rng, rows: &[usize]) -> Vec<Case> {
         .collect()
 }
 
-pub(crate) fn matmul(dtype: Dtype) {
+pub(crate) fn matmul(precision: Precision) {
     let gpu = open();
     let mut rng = Rng::new(10);
     for case in cases(&mut rng, &ROWS) {
-        check(&gpu, &mut rng, dtype, &case);
+        check(&gpu, &mut rng, precision, &case);
     }
-    mistakes(&gpu, 33, dtype);
+    mistakes(&gpu, 33, precision);
 }
 
-pub(crate) fn matvec(dtype: Dtype) {
+pub(crate) fn matvec(precision: Precision) {
     let gpu = open();
     let mut rng = Rng::new(20);
     for case in cases(&mut rng, &[1]) {
-        check(&gpu, &mut rng, dtype, &case);
+        check(&gpu, &mut rng, precision, &case);
     }
     // More than one round of the sixteen lanes.
     let long = Case {
@@ -63,9 +63,9 @@ pub(crate) fn matvec(dtype: Dtype) {
         gelu: false,
         accumulate: true,
     };
-    check(&gpu, &mut rng, dtype, &long);
-    mistakes(&gpu, 1, dtype);
-    many(&gpu, dtype);
+    check(&gpu, &mut rng, precision, &long);
+    mistakes(&gpu, 1, precision);
+    many(&gpu, precision);
 }
 
 fn dots(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
@@ -76,19 +76,15 @@ fn dots(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
     }
 }
 
-fn check(gpu: &Gpu, rng: &mut Rng, dtype: Dtype, case: &Case) {
-    let Case {
-        rows,
-        columns,
-        outputs,
-        ..
-    } = *case;
+fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, case: &Case) {
+    let (rows, outputs) = (case.rows, case.outputs);
+    let columns = upload::columns(precision, case.columns);
     let x = rng.numbers(rows * columns, 1.0);
     let (w_gpu, w) = upload::matrix(
         gpu,
         outputs,
         columns,
-        dtype,
+        precision,
         &rng.numbers(outputs * columns, 1.0),
     );
     let bias = rng.numbers(outputs, 2.0);
@@ -122,15 +118,15 @@ fn check(gpu: &Gpu, rng: &mut Rng, dtype: Dtype, case: &Case) {
 }
 
 /// What the bounds must not let through.
-fn mistakes(gpu: &Gpu, rows: usize, dtype: Dtype) {
+fn mistakes(gpu: &Gpu, rows: usize, precision: Precision) {
     let mut rng = Rng::new(30);
-    let (columns, outputs) = (9, 101);
+    let (columns, outputs) = (upload::columns(precision, 9), 101);
     let x = rng.numbers(rows * columns, 1.0);
     let (w_gpu, w) = upload::matrix(
         gpu,
         outputs,
         columns,
-        dtype,
+        precision,
         &rng.numbers(outputs * columns, 1.0),
     );
     let bias = rng.numbers(outputs, 2.0);
@@ -184,14 +180,20 @@ fn mistakes(gpu: &Gpu, rows: usize, dtype: Dtype) {
 }
 
 /// More workgroups than one dimension of a dispatch may have.
-fn many(gpu: &Gpu, dtype: Dtype) {
+fn many(gpu: &Gpu, precision: Precision) {
     let outputs = 8 * 65_535 + 3;
-    let w: Vec<f32> = (0..outputs).map(|i| (i % 251) as f32).collect();
-    let (w_gpu, w) = upload::matrix(gpu, outputs, 1, dtype, &w);
-    let x = upload::tensor(gpu, 1, &[2.0]);
+    let columns = upload::columns(precision, 1);
+    let mut w = vec![0.0; outputs * columns];
+    for (i, row) in w.chunks_mut(columns).enumerate() {
+        row[0] = (i % 251) as f32;
+    }
+    let (w_gpu, w) = upload::matrix(gpu, outputs, columns, precision, &w);
+    let mut x = vec![0.0; columns];
+    x[0] = 2.0;
+    let x = upload::tensor(gpu, columns, &x);
     let y = gpu.tensor("y", 1, outputs).unwrap();
     gpu.write(&y, 0, &vec![f32::NAN; outputs]).unwrap();
     run(gpu, |r| r.linear(&x, &w_gpu, Linear::default(), &y));
-    let doubled: Vec<f32> = w.iter().map(|w| 2.0 * w).collect();
+    let doubled: Vec<f32> = w.iter().step_by(columns).map(|w| 2.0 * w).collect();
     assert_eq!(read(gpu, &y), doubled);
 }

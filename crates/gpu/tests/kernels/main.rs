@@ -21,7 +21,11 @@ mod shaders;
 mod shards;
 mod split_heads;
 
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::Precision;
+
+const Q8: Precision = Precision::Q8 { group: 16 };
+const Q4: Precision = Precision::Q4 { group: 32 };
+const INT4: Precision = Precision::Int4 { group: 8 };
 
 /// One test for each shader, named as it is, and the list of these names.
 macro_rules! kernels {
@@ -45,17 +49,26 @@ kernels! {
     argmax => argmax::stages();
     argmax_parts => argmax::stretches();
     attention => attention::attention();
-    embed_bf16 => rows::embed(Dtype::BF16);
-    embed_f16 => rows::embed(Dtype::F16);
-    embed_f32 => rows::embed(Dtype::F32);
+    embed_bf16 => rows::embed(Precision::BF16);
+    embed_f16 => rows::embed(Precision::F16);
+    embed_f32 => rows::embed(Precision::F32);
+    embed_int4 => rows::embed(INT4);
+    embed_q4 => rows::embed(Q4);
+    embed_q8 => rows::embed(Q8);
     geglu => elementwise::geglu();
     layer_norm => norms::layer_norm();
-    matmul_bf16 => linear::matmul(Dtype::BF16);
-    matmul_f16 => linear::matmul(Dtype::F16);
-    matmul_f32 => linear::matmul(Dtype::F32);
-    matvec_bf16 => linear::matvec(Dtype::BF16);
-    matvec_f16 => linear::matvec(Dtype::F16);
-    matvec_f32 => linear::matvec(Dtype::F32);
+    matmul_bf16 => linear::matmul(Precision::BF16);
+    matmul_f16 => linear::matmul(Precision::F16);
+    matmul_f32 => linear::matmul(Precision::F32);
+    matmul_int4 => linear::matmul(INT4);
+    matmul_q4 => linear::matmul(Q4);
+    matmul_q8 => linear::matmul(Q8);
+    matvec_bf16 => linear::matvec(Precision::BF16);
+    matvec_f16 => linear::matvec(Precision::F16);
+    matvec_f32 => linear::matvec(Precision::F32);
+    matvec_int4 => linear::matvec(INT4);
+    matvec_q4 => linear::matvec(Q4);
+    matvec_q8 => linear::matvec(Q8);
     patchify => rows::patchify();
     rms_norm => norms::rms_norm();
     scatter_rows => rows::scatter_rows();

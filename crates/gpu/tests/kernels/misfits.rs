@@ -1,6 +1,6 @@
 //! Every function of the recorder refuses shapes that do not fit, and says which kernel.
 
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::{Packed, Precision};
 use paligemma_gpu::{Attention, Gpu, GpuError, Heads, Linear, Recorder, Tensor};
 
 use super::device::open;
@@ -25,7 +25,7 @@ fn tensor(gpu: &Gpu, rows: usize, columns: usize) -> Tensor {
 fn linear() {
     let gpu = open();
     let t = |rows, columns| tensor(&gpu, rows, columns);
-    let w = gpu.matrix("w", 6, 4, Dtype::F16).unwrap();
+    let w = gpu.matrix("w", 6, 4, Precision::F16).unwrap();
     for (x, y) in [
         (t(2, 5), t(2, 6)),
         (t(2, 4), t(2, 4)),
@@ -39,7 +39,7 @@ fn linear() {
 #[test]
 fn embed() {
     let gpu = open();
-    let w = gpu.matrix("w", 6, 4, Dtype::BF16).unwrap();
+    let w = gpu.matrix("w", 6, 4, Precision::BF16).unwrap();
     let ids = gpu.indices("ids", 2).unwrap();
     for y in [tensor(&gpu, 2, 5), tensor(&gpu, 3, 4)] {
         refused(&gpu, "embed", |r| r.embed(&ids, &w, 1.0, &y));
@@ -259,15 +259,29 @@ fn views_and_uploads() {
     let indices = gpu.indices("indices", 2).unwrap();
     assert!(gpu.write_indices(&indices, &[1, 2, 3]).is_err());
 
-    let w = gpu.matrix("w", 6, 3, Dtype::F16).unwrap();
-    for (rows, bytes) in [(0..6, 35), (0..6, 37), (5..7, 12), (3..3, 6), (7..7, 0)] {
-        let written = gpu.write_matrix(&w, rows.clone(), &vec![0; bytes]);
+    let w = gpu.matrix("w", 6, 3, Precision::F16).unwrap();
+    // Rows of three halves are padded to eight.
+    let packed = |weights: usize, scales: usize| Packed {
+        weights: vec![0; weights],
+        scales: vec![0; scales],
+    };
+    for (rows, bytes) in [(0..6, 95), (0..6, 97), (5..7, 32), (3..3, 16), (7..7, 0)] {
+        let written = gpu.write_matrix(&w, rows.clone(), &packed(bytes, 0));
         assert!(
             matches!(written, Err(GpuError::Shape { .. })),
             "{rows:?} {bytes}"
         );
     }
-    assert!(gpu.write_matrix(&w, 2..2, &[]).is_ok());
+    assert!(gpu.write_matrix(&w, 2..2, &packed(0, 0)).is_ok());
+    assert!(gpu.write_matrix(&w, 0..1, &packed(16, 4)).is_err());
+
+    let quantized = gpu.matrix("w", 6, 3, Precision::Q8 { group: 64 }).unwrap();
+    assert!(gpu.write_matrix(&quantized, 0..1, &packed(8, 4)).is_ok());
+    assert!(gpu.write_matrix(&quantized, 0..1, &packed(8, 0)).is_err());
+    for group in [0, 4, 24] {
+        let odd = gpu.matrix("w", 6, 3, Precision::Q4 { group });
+        assert!(matches!(odd, Err(GpuError::Shape { .. })), "{group}");
+    }
 }
 
 /// WebGPU would refuse it only after submission.

@@ -1,6 +1,6 @@
 //! Views, copies, uploads, and submitting again.
 
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::{Dtype, Precision};
 use paligemma_gpu::{Attention, GpuOptions, Heads, Linear};
 use pollster::block_on;
 
@@ -28,8 +28,14 @@ fn a_program_gives_the_same_again() {
     let (rows, hidden, heads, head_dim) = (5, 24, 4, 6);
     let x = upload::tensor(&gpu, hidden, &rng.numbers(rows * hidden, 1.0));
     let scale = upload::tensor(&gpu, hidden, &rng.numbers(hidden, 1.0));
-    let (w, _) = upload::matrix(&gpu, 24, hidden, Dtype::BF16, &rng.numbers(24 * 24, 1.0));
-    let (kv, _) = upload::matrix(&gpu, 12, hidden, Dtype::F16, &rng.numbers(12 * 24, 1.0));
+    let (w, _) = upload::matrix(
+        &gpu,
+        24,
+        hidden,
+        Precision::BF16,
+        &rng.numbers(24 * 24, 1.0),
+    );
+    let (kv, _) = upload::matrix(&gpu, 12, hidden, Precision::F16, &rng.numbers(12 * 24, 1.0));
     let normed = gpu.tensor("normed", rows, hidden).unwrap();
     let query = gpu.tensor("query", rows, 24).unwrap();
     let [key, value] = ["key", "value"].map(|label| gpu.tensor(label, rows, 12).unwrap());
@@ -79,7 +85,7 @@ fn a_program_gives_the_same_again() {
 fn accumulating_twice_adds_twice() {
     let gpu = open();
     let x = upload::tensor(&gpu, 2, &[1.0, 2.0]);
-    let (w, _) = upload::matrix(&gpu, 2, 2, Dtype::F32, &[1.0, 0.0, 0.0, 1.0]);
+    let (w, _) = upload::matrix(&gpu, 2, 2, Precision::F32, &[1.0, 0.0, 0.0, 1.0]);
     let y = upload::tensor(&gpu, 2, &[10.0, 20.0]);
     let then = Linear {
         accumulate: true,

@@ -1,6 +1,6 @@
 //! Kernels that move rows: embed, scatter_rows, patchify.
 
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::Precision;
 
 use super::device::{Target, input, open, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs, assert_same_bits};
@@ -8,16 +8,17 @@ use crate::support::random::Rng;
 use crate::support::{bounds, upload};
 use crate::twins;
 
-pub(crate) fn embed(dtype: Dtype) {
+pub(crate) fn embed(precision: Precision) {
     let gpu = open();
     let mut rng = Rng::new(60);
     for columns in [1, 3, 8, 13, 64, 65, 511, 521] {
+        let columns = upload::columns(precision, columns);
         let (vocabulary, scale) = (1 + rng.below(40), 45.254_833);
         let (w_gpu, w) = upload::matrix(
             &gpu,
             vocabulary,
             columns,
-            dtype,
+            precision,
             &rng.numbers(vocabulary * columns, 1.0),
         );
         // The last of the vocabulary, one twice, and two that are outside.

@@ -1,6 +1,6 @@
 //! A matrix that is larger than a binding gives the numbers that it gives in one piece.
 
-use paligemma_checkpoint::Dtype;
+use paligemma_checkpoint::Precision;
 use paligemma_gpu::{Gpu, GpuError, Linear};
 use pollster::block_on;
 
@@ -11,8 +11,6 @@ use crate::support::upload;
 
 /// Bytes of a binding: room for the activations of these tests, not for their weights.
 const SMALL: usize = 16_384;
-
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
 
 struct Case {
     rows: usize,
@@ -36,8 +34,8 @@ fn case(rng: &mut Rng, rows: usize, columns: usize, outputs: usize) -> Case {
     }
 }
 
-fn linear(gpu: &Gpu, case: &Case, dtype: Dtype) -> (Vec<f32>, usize) {
-    let (w, _) = upload::matrix(gpu, case.outputs, case.columns, dtype, &case.w);
+fn linear(gpu: &Gpu, case: &Case, precision: Precision) -> (Vec<f32>, usize) {
+    let (w, _) = upload::matrix(gpu, case.outputs, case.columns, precision, &case.w);
     let x = input(gpu, case.columns, &case.x);
     let bias = upload::tensor(gpu, case.outputs, &case.bias);
     let target = Target::holding(gpu, case.outputs, &case.before);
@@ -56,15 +54,17 @@ fn products_do_not_depend_on_shards() {
     let split = open_with(Some(SMALL as u64));
     let mut rng = Rng::new(130);
     for (rows, columns, outputs) in [(1, 64, 150), (1, 71, 200), (5, 64, 150), (7, 100, 97)] {
-        let case = case(&mut rng, rows, columns, outputs);
-        for dtype in DTYPES {
-            let (expected, one) = linear(&whole, &case, dtype);
-            let (actual, several) = linear(&split, &case, dtype);
+        for precision in upload::PRECISIONS {
+            let columns = upload::columns(precision, columns);
+            let case = case(&mut rng, rows, columns, outputs);
+            let (expected, one) = linear(&whole, &case, precision);
+            let (actual, several) = linear(&split, &case, precision);
             assert_eq!(one, 1);
-            let row = case.columns.next_multiple_of(8) * dtype.size();
+            let layout = precision.layout(case.columns);
+            let row = layout.weight_bytes.max(layout.scale_bytes);
             assert_eq!(several, case.outputs.div_ceil(SMALL / row));
             assert!(several > 1, "{several} shards");
-            let what = format!("{dtype:?}, {} rows, {several} shards", case.rows);
+            let what = format!("{precision:?}, {} rows, {several} shards", case.rows);
             assert_same_bits(&what, &actual, &expected);
         }
     }
@@ -77,20 +77,20 @@ fn shards_of_single_rows() {
     let mut rng = Rng::new(140);
     for (max_binding_bytes, shards) in [(1024, 7), (2048, 4), (7168, 1)] {
         let split = open_with(Some(max_binding_bytes));
-        let (w, _) = upload::matrix(&split, 7, 256, Dtype::F32, &rng.numbers(7 * 256, 1.0));
+        let (w, _) = upload::matrix(&split, 7, 256, Precision::F32, &rng.numbers(7 * 256, 1.0));
         assert_eq!(w.shard_count(), shards);
         let case = Case {
             before: vec![0.0; 7],
             ..case(&mut rng, 1, 256, 7)
         };
         let x = upload::tensor(&split, 256, &case.x[..256]);
-        let (w, _) = upload::matrix(&split, 7, 256, Dtype::F32, &case.w);
+        let (w, _) = upload::matrix(&split, 7, 256, Precision::F32, &case.w);
         let y = split.tensor("y", 1, 7).unwrap();
         run(&split, |r| r.linear(&x, &w, Linear::default(), &y));
         let actual = block_on(split.read_tensor(&y)).unwrap();
 
         let x = upload::tensor(&whole, 256, &case.x);
-        let (w, _) = upload::matrix(&whole, 7, 256, Dtype::F32, &case.w);
+        let (w, _) = upload::matrix(&whole, 7, 256, Precision::F32, &case.w);
         let y = whole.tensor("y", 1, 7).unwrap();
         run(&whole, |r| r.linear(&x, &w, Linear::default(), &y));
         let expected = block_on(whole.read_tensor(&y)).unwrap();
@@ -101,15 +101,16 @@ fn shards_of_single_rows() {
 #[test]
 fn embeddings_do_not_depend_on_shards() {
     let whole = open();
-    let split = open_with(Some(8192));
+    let split = open_with(Some(2048));
     let mut rng = Rng::new(150);
     let (vocabulary, columns) = (300, 21);
-    let w = rng.numbers(vocabulary * columns, 1.0);
-    // Around the edges of shards (85 and 170 rows), and one outside.
+    // Near the edges of shards, which depend on the precision, and one outside.
     let ids = [0, 84, 85, 86, 169, 170, 171, 254, 255, 299, 300, 85];
-    for dtype in DTYPES {
+    for precision in upload::PRECISIONS {
+        let columns = upload::columns(precision, columns);
+        let w = rng.numbers(vocabulary * columns, 1.0);
         let embed = |gpu: &Gpu| {
-            let (w, _) = upload::matrix(gpu, vocabulary, columns, dtype, &w);
+            let (w, _) = upload::matrix(gpu, vocabulary, columns, precision, &w);
             let ids = upload::indices(gpu, &ids);
             let target = Target::poisoned(gpu, ids.len(), columns);
             run(gpu, |r| r.embed(&ids, &w, 3.5, &target.view));
@@ -127,15 +128,17 @@ fn pieces_may_straddle_shards() {
     let split = open_with(Some(SMALL as u64));
     let mut rng = Rng::new(160);
     let (outputs, columns) = (300, 37);
-    let w = rng.numbers(outputs * columns, 1.0);
-    for dtype in DTYPES {
-        let (bytes, held) = upload::encode(dtype, &w);
-        let matrix = split.matrix("pieces", outputs, columns, dtype).unwrap();
-        let row = columns * dtype.size();
+    for precision in upload::PRECISIONS {
+        let columns = upload::columns(precision, columns);
+        let w = rng.numbers(outputs * columns, 1.0);
+        let matrix = split.matrix("pieces", outputs, columns, precision).unwrap();
+        let mut held = Vec::new();
         for start in (0..outputs).step_by(111) {
             let end = (start + 111).min(outputs);
-            let piece = &bytes[start * row..end * row];
-            split.write_matrix(&matrix, start..end, piece).unwrap();
+            let (piece, numbers) =
+                upload::packed(precision, columns, &w[start * columns..end * columns]);
+            split.write_matrix(&matrix, start..end, &piece).unwrap();
+            held.extend(numbers);
         }
         // Each input alone picks a column of the matrix.
         for column in 0..columns {
@@ -156,7 +159,7 @@ fn pieces_may_straddle_shards() {
 fn what_is_too_large_is_said() {
     let gpu = open_with(Some(4096));
     assert_eq!(gpu.info().max_binding_bytes, 4096);
-    let row = gpu.matrix("wide", 2, 1025, Dtype::F32);
+    let row = gpu.matrix("wide", 2, 1025, Precision::F32);
     assert!(matches!(
         row,
         Err(GpuError::LimitTooSmall {

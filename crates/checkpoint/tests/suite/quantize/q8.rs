@@ -55,6 +55,23 @@ fn errors_are_half_a_step() {
     }
 }
 
+/// Halfway between codes, exactly, whatever the scale.
+#[test]
+fn ties_go_to_the_even_code() {
+    let mut random = Random(11);
+    for _ in 0..200 {
+        let scale = f16::from_f64(random.uniform() + 0.01).to_f32();
+        let mut row = vec![127.0 * scale];
+        row.extend((-126..126).map(|code| (code as f32 + 0.5) * scale));
+        let out = packed(Precision::Q8 { group: 256 }, &row);
+        let codes = out.weights[1..].iter().zip(-126_i32..126);
+        for (&actual, below) in codes {
+            let expected = if below % 2 == 0 { below } else { below + 1 };
+            assert_eq!(i32::from(actual as i8), expected, "{scale:e} {below}");
+        }
+    }
+}
+
 #[test]
 fn extremes_are_met() {
     let largest = 127.0 * 65504.0;

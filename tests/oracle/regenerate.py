@@ -1,0 +1,85 @@
+#!/usr/bin/env python
+"""Makes what is in tests/fixtures again, with Hugging Face transformers.
+
+    regenerate.py --check                  everything, into a folder that is thrown away, and
+                                           compares it with tests/fixtures
+    regenerate.py --out NEW pg2_gqa        one fixture, into NEW/pg2_gqa, to be kept
+
+Nothing is overwritten, tests/fixtures least of all. Run it with the Python of setup.sh.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+
+# Nothing is fetched; and one thread, or the order of additions depends on the machine.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+
+from compare import FIXTURES, compare, report  # noqa: E402
+from oracle import fixture, preprocess, quantized, tokenizer  # noqa: E402
+from oracle.presets import PRESETS  # noqa: E402
+
+PARTS = (*PRESETS, "preprocess", "quant")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--out", type=pathlib.Path, help="folder to fill")
+    parser.add_argument("--check", action="store_true", help="compare with tests/fixtures")
+    parser.add_argument(
+        "--tokenizer",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="take this tokenizer.json in place of training one",
+    )
+    chosen = parser.parse_args()
+    unknown = set(chosen.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {PARTS}")
+    if not chosen.out and not chosen.check:
+        parser.error("say where to with --out, or --check")
+    return chosen
+
+
+def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> None:
+    # Quantization starts from the fixture of its preset.
+    order = sorted(parts, key=PARTS.index)
+    if "quant" in order and quantized.PRESET not in order:
+        order.insert(0, quantized.PRESET)
+    there = [part for part in order if (out / part).exists()]
+    if there:
+        raise SystemExit(
+            f"{out} already has {', '.join(there)}: remove, or choose another --out"
+        )
+    for part in order:
+        print(f"{part} ...", file=sys.stderr, flush=True)
+        folder = out / part
+        if part == "preprocess":
+            preprocess.build(folder)
+        elif part == "quant":
+            quantized.build(out / quantized.PRESET, folder)
+        else:
+            fixture.build(part, folder, made)
+
+
+def main() -> int:
+    chosen = arguments()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = chosen.out or pathlib.Path(temporary)
+        try:
+            generate(chosen.parts or list(PARTS), out, chosen.tokenizer)
+        except tokenizer.OtherCorpusError as error:
+            made = FIXTURES / "pg2_gqa" / "model" / "tokenizer.json"
+            raise SystemExit(f"{error}: run again with --tokenizer {made}") from error
+        return report(compare(out, FIXTURES)) if chosen.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

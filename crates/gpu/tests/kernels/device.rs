@@ -93,7 +93,8 @@ impl Target {
         let mut held = Vec::new();
         for (i, row) in rows.chunks_mut(self.view.stride()).enumerate() {
             if (BEFORE..BEFORE + self.view.rows()).contains(&i) {
-                assert_same_bits("padding", &row[columns..], &untouched[columns..]);
+                // Of either sign: q4 scales its zeros by negative numbers too.
+                assert!(row[columns..].iter().all(|&x| x == 0.0), "padding");
                 held.extend_from_slice(&row[..columns]);
             } else {
                 assert_same_bits("a row outside", row, &untouched);

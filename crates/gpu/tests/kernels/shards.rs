@@ -53,7 +53,7 @@ fn products_do_not_depend_on_shards() {
     let whole = open();
     let split = open_with(Some(SMALL as u64));
     let mut rng = Rng::new(130);
-    for (rows, columns, outputs) in [(1, 64, 150), (1, 71, 200), (5, 64, 150), (7, 100, 97)] {
+    for (rows, columns, outputs) in [(1, 256, 150), (1, 263, 200), (5, 256, 150), (3, 256, 150)] {
         for precision in upload::PRECISIONS {
             let columns = upload::columns(precision, columns);
             let case = case(&mut rng, rows, columns, outputs);
@@ -101,7 +101,7 @@ fn shards_of_single_rows() {
 #[test]
 fn embeddings_do_not_depend_on_shards() {
     let whole = open();
-    let split = open_with(Some(2048));
+    let split = open_with(Some(2304));
     let mut rng = Rng::new(150);
     let (vocabulary, columns) = (300, 21);
     // Near the edges of shards, which depend on the precision, and one outside.
@@ -150,7 +150,8 @@ fn pieces_may_straddle_shards() {
                 r.linear(&x, &matrix, Linear::default(), &target.view)
             });
             let picked: Vec<f32> = held.iter().skip(column).step_by(columns).copied().collect();
-            assert_same_bits("a column", &target.read(&split), &picked);
+            // Numbers, not bits: a code of zero times a negative scale is -0.
+            assert_eq!(target.read(&split), picked);
         }
     }
 }

@@ -48,7 +48,10 @@ pub(crate) struct Expected(Vec<u8>);
 
 impl Expected {
     pub(crate) fn read(model: &str, case: &str) -> Self {
-        let path = fixture(model).join(format!("expected/{case}.safetensors"));
+        Self::file(&fixture(model).join(format!("expected/{case}.safetensors")))
+    }
+
+    pub(crate) fn file(path: &std::path::Path) -> Self {
         Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 

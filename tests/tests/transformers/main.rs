@@ -14,5 +14,6 @@
 
 mod expected;
 mod generation;
+mod quantized;
 mod samples;
 mod stages;

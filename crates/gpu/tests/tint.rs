@@ -5,7 +5,6 @@
 mod support;
 mod twins;
 
-use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding};
 use paligemma_gpu::{Attention, Gpu, GpuOptions, Linear, Program, Recorder};
 use support::compare::assert_agrees;

@@ -52,7 +52,7 @@ impl Expected {
     }
 
     pub(crate) fn file(path: &std::path::Path) -> Self {
-        Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        Self(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

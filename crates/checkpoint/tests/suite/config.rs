@@ -4,7 +4,7 @@ use paligemma_checkpoint::{Config, Family, expected_tensors};
 use serde_json::{Value, json};
 
 /// `config.json` of `paligemma-3b-pt-224`, which leaves out all defaults.
-fn paligemma_3b(image_size: usize) -> Value {
+pub(crate) fn paligemma_3b(image_size: usize) -> Value {
     let mut config = json!({
         "architectures": ["PaliGemmaForConditionalGeneration"],
         "bos_token_id": 2,
@@ -64,7 +64,7 @@ fn paligemma2(text: Value, image_size: usize) -> Value {
     config
 }
 
-fn paligemma2_3b(image_size: usize) -> Value {
+pub(crate) fn paligemma2_3b(image_size: usize) -> Value {
     let text = json!({
         "model_type": "gemma2", "hidden_size": 2304, "intermediate_size": 9216,
         "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
@@ -73,7 +73,7 @@ fn paligemma2_3b(image_size: usize) -> Value {
     paligemma2(text, image_size)
 }
 
-fn paligemma2_10b(image_size: usize) -> Value {
+pub(crate) fn paligemma2_10b(image_size: usize) -> Value {
     let text = json!({
         "model_type": "gemma2", "hidden_size": 3584, "intermediate_size": 14336,
         "num_hidden_layers": 42, "num_attention_heads": 16, "num_key_value_heads": 8,
@@ -82,7 +82,7 @@ fn paligemma2_10b(image_size: usize) -> Value {
     paligemma2(text, image_size)
 }
 
-fn paligemma2_28b(image_size: usize) -> Value {
+pub(crate) fn paligemma2_28b(image_size: usize) -> Value {
     let text = json!({
         "model_type": "gemma2", "hidden_size": 4608, "intermediate_size": 36864,
         "num_hidden_layers": 46, "num_attention_heads": 32, "num_key_value_heads": 16,
@@ -93,7 +93,7 @@ fn paligemma2_28b(image_size: usize) -> Value {
     paligemma2(text, image_size)
 }
 
-fn read(config: &Value) -> Config {
+pub(crate) fn read(config: &Value) -> Config {
     Config::from_json(config.to_string().as_bytes(), None).unwrap()
 }
 

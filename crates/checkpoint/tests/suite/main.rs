@@ -8,6 +8,7 @@ mod config;
 mod names;
 mod open;
 mod quantize;
+mod recipes;
 mod slices;
 mod sources;
 mod support;

@@ -169,6 +169,63 @@ fn forward_writes_the_tensors_of_the_fixtures() {
     }
 }
 
+/// 8 bits move the corners of the demo model's boxes by a few 1024ths at most; its labels stay.
+#[test]
+fn weights_are_packed_as_the_recipe_says() {
+    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let run = |recipe: &str| {
+        json(&[
+            "run",
+            "--model",
+            path(&model),
+            "--image",
+            path(&image),
+            "--prompt",
+            "detect boat",
+            "--recipe",
+            recipe,
+            "--json",
+        ])
+    };
+    let stored = run("as-stored");
+    for recipe in ["f16", "q8", "q4", "q4-small", "int4-g128"] {
+        let packed = run(recipe);
+        let found = packed["detections"].as_array().unwrap();
+        let wanted = stored["detections"].as_array().unwrap();
+        assert_eq!(found.len(), wanted.len(), "{recipe}: {packed}");
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert_eq!(found["label"], wanted["label"], "{recipe}");
+            let corners = |value: &serde_json::Value| -> Vec<f64> {
+                serde_json::from_value(value["box"].clone()).unwrap()
+            };
+            for (a, b) in corners(found).into_iter().zip(corners(wanted)) {
+                assert!((a - b).abs() < 448.0 / 32.0, "{recipe}: {a} for {b}");
+            }
+        }
+    }
+    let refused = paligemma(&["inspect", path(&model), "--recipe", "q5"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("q4-small"));
+}
+
+#[test]
+fn a_configuration_alone_can_be_inspected() {
+    let folder = scratch("configuration");
+    let config = root("web/demo/model/config.json");
+    std::fs::copy(config, folder.join("config.json")).unwrap();
+    let output = paligemma(&["inspect", path(&folder)]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "5124544",
+        "not here",
+        "q4-small",
+        "decoder q4-g32 (4.5 bits)",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
 #[test]
 fn inspect_says_what_a_checkpoint_is() {
     let output = paligemma(&["inspect", path(&root("web/demo/model"))]);

@@ -17,6 +17,7 @@ mod serve;
 mod setup;
 mod shell;
 mod steps;
+mod target;
 
 use args::Request;
 use std::process::ExitCode;
@@ -40,15 +41,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// The folders to work in, ready for cargo.
+fn claimed() -> anyhow::Result<places::Places> {
+    let places = places::Places::find()?;
+    target::claim(&places)?;
+    Ok(places)
+}
+
 fn carry_out(request: Request) -> anyhow::Result<()> {
     match request {
         Request::Help => {
             println!("{}", args::USAGE);
             Ok(())
         }
-        Request::Serve { port, quick } => serve::serve(&places::Places::find()?, port, quick),
-        Request::Build => serve::build(&places::Places::find()?),
-        Request::Test(steps) => steps::run_all(&places::Places::find()?, &steps),
+        Request::Serve { port, quick } => serve::serve(&claimed()?, port, quick),
+        Request::Build => serve::build(&claimed()?),
+        Request::Test(steps) => steps::run_all(&claimed()?, &steps),
         Request::Announce(announcement) => {
             serve::announce(&announcement);
             Ok(())

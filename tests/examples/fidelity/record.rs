@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use paligemma_engine::Detection;
@@ -47,32 +47,45 @@ impl Log {
     /// interrupted run left half-written is dropped.
     ///
     /// # Errors
-    /// A file that can be neither read nor written.
+    /// A file that can be neither read nor written, or that another run is writing.
     pub(crate) fn open(path: &Path, conditions: &Conditions) -> io::Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
-        let mut lines = text.lines();
-        let same = lines
-            .next()
-            .and_then(|line| serde_json::from_str::<Conditions>(line).ok())
-            .is_some_and(|found| found == *conditions);
-        let answers: BTreeMap<u32, Answers> = lines
-            .filter(|_| same)
-            .map_while(|line| serde_json::from_str::<Answers>(line).ok())
-            .map(|answers| (answers.seed, answers))
-            .collect();
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut whole = serde_json::to_string(conditions)? + "\n";
-        for answers in answers.values() {
-            whole += &(serde_json::to_string(answers)? + "\n");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        file.try_lock().map_err(|error| {
+            io::Error::other(format!(
+                "cannot have {} to itself, is another measurement running? ({error})",
+                path.display()
+            ))
+        })?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+
+        let mut answers = BTreeMap::new();
+        let mut lines = text
+            .split_inclusive('\n')
+            .take_while(|line| line.ends_with('\n'));
+        let first = lines.next().unwrap_or_default();
+        if serde_json::from_str(first).is_ok_and(|found: Conditions| found == *conditions) {
+            let mut whole = first.len();
+            for line in lines {
+                let Ok(found) = serde_json::from_str::<Answers>(line) else {
+                    break;
+                };
+                answers.insert(found.seed, found);
+                whole += line.len();
+            }
+            file.set_len(whole as u64)?;
+        } else {
+            file.set_len(0)?;
+            let line = serde_json::to_string(conditions)? + "\n";
+            file.write_all(line.as_bytes())?;
         }
-        fs::write(path, whole)?;
-        let file = OpenOptions::new().append(true).open(path)?;
         Ok(Self { file, answers })
     }
 
@@ -130,6 +143,9 @@ mod tests {
         let mut log = Log::open(&path, &conditions("a")).unwrap();
         log.add(answers(1)).unwrap();
         log.add(answers(2)).unwrap();
+        // While it is open nobody else may write to it.
+        assert!(Log::open(&path, &conditions("a")).is_err());
+        drop(log);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() - 9]).unwrap();
 
@@ -137,6 +153,7 @@ mod tests {
         assert_eq!(log.get(1), Some(&answers(1)));
         assert_eq!(log.get(2), None);
         log.add(answers(2)).unwrap();
+        drop(log);
         let log = Log::open(&path, &conditions("a")).unwrap();
         assert_eq!(log.get(2), Some(&answers(2)));
     }

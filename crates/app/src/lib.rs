@@ -2,7 +2,7 @@
 //!
 //! A client of the worker that hosts the engine: it turns what the person does into requests and
 //! the worker's events into what is on the screen. It computes no inference. What is plain
-//! arithmetic (scenes, scores, colours, prompts) is kept apart from the browser and tested
+//! arithmetic (scores, colours, prompts) is kept apart from the browser and tested
 //! natively.
 
 #![expect(unreachable_pub, reason = "the macro of components writes `pub`")]
@@ -16,14 +16,12 @@ mod platform;
 mod prompt;
 mod results;
 mod samples;
-mod scene;
 mod session;
 mod stage;
 mod state;
 mod status;
 mod theme;
 mod truth;
-mod vocabulary;
 mod wording;
 
 use leptos::prelude::mount_to_body;

@@ -50,7 +50,7 @@ fn preferred(label: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::KINDS;
+    use paligemma_scenes::KINDS;
 
     #[test]
     fn one_label_has_one_colour_and_up_to_eight_differ() {

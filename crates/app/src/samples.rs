@@ -3,14 +3,13 @@
 use image::RgbaImage;
 use leptos::prelude::*;
 use paligemma_browser::protocol::{Problem, ProblemKind};
+use paligemma_scenes::{Plan, SIDE, Truth};
 use wasm_bindgen::JsValue;
 
 use crate::icon::{Glyph, Icon};
 use crate::platform::{canvas, file, page as address};
-use crate::scene::{Plan, SIDE};
 use crate::session::{PictureFile, Session};
 use crate::state::Page;
-use crate::truth::Truth;
 
 /// How many sample pictures there are.
 const SAMPLES: usize = 12;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use paligemma_browser::protocol::{AdapterInfo, Answer, Detection, ModelInfo, Problem, Stopped};
+use paligemma_scenes::Truth;
 
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
-use crate::truth::{Score, Truth, score};
+use crate::truth::{Score, score};
 
 /// The page's state; a handle that is cheap to copy.
 #[derive(Clone, Copy)]
@@ -217,8 +218,8 @@ impl Default for Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::truth::TruthObject;
     use paligemma_browser::protocol::Timings;
+    use paligemma_scenes::TruthObject;
 
     fn answered(prompt: &str, stopped: Stopped) -> Reply {
         let detections = vec![Detection {

@@ -1,8 +1,7 @@
 //! Numbers and names as people read them.
 
 use paligemma_browser::protocol::{Detection, Problem, ProblemKind};
-
-use crate::vocabulary::Kind;
+use paligemma_scenes::Kind;
 
 /// `4.2 MB`.
 pub(crate) fn megabytes(bytes: u64) -> String {

@@ -12,6 +12,10 @@ Usage: cargo xtask <command>
   build                        build the page into dist/, ready to be hosted
   test [STEP...]               check everything, or only the named steps:
                                fmt clippy native wasm page
+  fidelity [--scenes N] [--fresh]
+                               measure what each recipe's rounding changes on N new
+                               scenes (300) and write benches/FIDELITY.md; continues
+                               where it was interrupted, unless --fresh
 
 Tools that are missing are installed first, each with a word on what it is for.
 Tools and compiled dependencies live in ~/.cache/paligemma-web (or below
@@ -21,9 +25,14 @@ $XDG_CACHE_HOME), so that every clone shares them; delete it to start afresh.";
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
     Help,
-    Serve { port: Option<u16>, quick: bool },
+    Serve {
+        port: Option<u16>,
+        quick: bool,
+    },
     Build,
     Test(Vec<Step>),
+    /// With the options that the measurement itself reads.
+    Fidelity(Vec<String>),
     Announce(Announcement),
 }
 
@@ -42,6 +51,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, S
         "serve" => serve(&rest),
         "build" if rest.is_empty() => Ok(Request::Build),
         "test" => steps(&rest).map(Request::Test),
+        "fidelity" => fidelity(rest).map(Request::Fidelity),
         "announce" => Announcement::from_args(&rest).map(Request::Announce),
         other => Err(format!(
             "`{}` is not a command of cargo xtask.",
@@ -71,6 +81,23 @@ fn serve(args: &[String]) -> Result<Request, String> {
         }
     }
     Ok(Request::Serve { port, quick })
+}
+
+fn fidelity(args: Vec<String>) -> Result<Vec<String>, String> {
+    let mut values = args.iter();
+    while let Some(arg) = values.next() {
+        match arg.as_str() {
+            "--fresh" => {}
+            "--scenes" => {
+                let value = values.next().ok_or("`--scenes` needs a number after it.")?;
+                if !value.parse::<u32>().is_ok_and(|number| number > 0) {
+                    return Err(format!("`{value}` is no number of scenes."));
+                }
+            }
+            other => return Err(format!("`fidelity` does not know `{other}`.")),
+        }
+    }
+    Ok(args)
 }
 
 fn steps(names: &[String]) -> Result<Vec<Step>, String> {
@@ -118,6 +145,11 @@ mod tests {
             parsed("test wasm fmt"),
             Ok(Request::Test(vec![Step::Fmt, Step::Wasm]))
         );
+        let options = ["--scenes", "60", "--fresh"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parsed("fidelity --scenes 60 --fresh"),
+            Ok(Request::Fidelity(options))
+        );
     }
 
     #[test]
@@ -130,6 +162,9 @@ mod tests {
             ("serve --port 70000", "70000"),
             ("serve --port 0", "0"),
             ("test natvie", "natvie"),
+            ("fidelity --scenes", "--scenes"),
+            ("fidelity --scenes none", "none"),
+            ("fidelity 300", "300"),
         ] {
             let problem = parsed(line).expect_err(line);
             assert!(problem.contains(named), "{line}: {problem}");

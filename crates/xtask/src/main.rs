@@ -1,4 +1,4 @@
-//! `cargo xtask`: set-up, serve, build and test, each one command.
+//! `cargo xtask`: set-up, serve, build, test and measurements, each one command.
 //!
 //! Everything that a person would have to install or remember is written down
 //! here once: which tools at which versions, which flags make Chromium offer
@@ -10,6 +10,7 @@
 
 mod args;
 mod browser;
+mod fidelity;
 mod lock;
 mod places;
 mod report;
@@ -57,6 +58,7 @@ fn carry_out(request: Request) -> anyhow::Result<()> {
         Request::Serve { port, quick } => serve::serve(&claimed()?, port, quick),
         Request::Build => serve::build(&claimed()?),
         Request::Test(steps) => steps::run_all(&claimed()?, &steps),
+        Request::Fidelity(options) => fidelity::measure(&claimed()?, &options),
         Request::Announce(announcement) => {
             serve::announce(&announcement);
             Ok(())

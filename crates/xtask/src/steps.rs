@@ -8,6 +8,7 @@ use crate::shell::{self, run, run_tests};
 use anyhow::{Context, Result, anyhow};
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 /// One profile for everything that is checked, so that nothing compiles twice.
@@ -28,13 +29,14 @@ const NOT_NATIVE: [&str; 1] = ["wasm-bindgen-tools"];
 const BOTH_HALVES: [&str; 2] = ["--features", "paligemma-browser/worker"];
 
 /// The crates that are part of the page, for clippy on wasm32.
-const PAGE_CRATES: [&str; 7] = [
+const PAGE_CRATES: [&str; 8] = [
     "paligemma-processor",
     "paligemma-checkpoint",
     "paligemma-gpu",
     "paligemma-model",
     "paligemma-engine",
     "paligemma-browser",
+    "paligemma-scenes",
     "paligemma-app",
 ];
 
@@ -151,7 +153,7 @@ fn execute(step: Step, places: &Places, tools: &Tools) -> Result<Option<Tally>> 
 }
 
 /// `cargo <subcommand>` with the profile and the lock file of every check.
-fn checked(places: &Places, subcommand: &str) -> std::process::Command {
+pub(crate) fn checked(places: &Places, subcommand: &str) -> Command {
     let mut cargo = shell::cargo(places);
     cargo.args([subcommand, "--locked", "--profile", PROFILE]);
     cargo
@@ -198,19 +200,25 @@ fn integration_tests(folder: &Path) -> Result<Vec<String>> {
 fn native(places: &Places) -> Result<Tally> {
     let mut tests = checked(places, "test");
     tests.args(native_selection()).arg("--no-fail-fast");
+    choose_vulkan(&mut tests);
+    run_tests(&mut tests)
+}
+
+/// Lets a native command compute on this machine's GPU, or on lavapipe where there is none or in
+/// CI, unless the caller has chosen a driver.
+pub(crate) fn choose_vulkan(command: &mut Command) {
     let told = ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"]
         .iter()
         .any(|name| env::var_os(name).is_some());
     let in_ci = env::var_os("CI").is_some();
     if let Some(lavapipe) = setup::lavapipe().filter(|_| !told && (in_ci || !setup::gpu())) {
         println!("Vulkan: Mesa's lavapipe, on the CPU");
-        tests.env("VK_ICD_FILENAMES", lavapipe);
+        command.env("VK_ICD_FILENAMES", lavapipe);
     }
     // Without it the Vulkan driver complains at every start; nothing is put there.
     if env::var_os("XDG_RUNTIME_DIR").is_none() {
-        tests.env("XDG_RUNTIME_DIR", env::temp_dir());
+        command.env("XDG_RUNTIME_DIR", env::temp_dir());
     }
-    run_tests(&mut tests)
 }
 
 fn wasm(places: &Places, tools: &Tools) -> Result<Tally> {
@@ -259,7 +267,7 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
     )
 }
 
-fn native_selection() -> impl Iterator<Item = &'static str> {
+pub(crate) fn native_selection() -> impl Iterator<Item = &'static str> {
     let excluded = NOT_NATIVE.iter().flat_map(|name| ["--exclude", name]);
     std::iter::once("--workspace")
         .chain(excluded)

@@ -29,7 +29,8 @@ pub(crate) const STANDS_ON: &[(&str, &[&str])] = &[
             "paligemma-checkpoint",
         ],
     ),
-    ("paligemma-app", &["paligemma-browser"]),
+    ("paligemma-scenes", &[]),
+    ("paligemma-app", &["paligemma-browser", "paligemma-scenes"]),
     (
         "paligemma-cli",
         // `inspect` reads a checkpoint without loading a model.
@@ -62,6 +63,7 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], Option<&str>)] = &[
         &["wgpu", "paligemma-model", "paligemma-engine"],
         Some(WASM),
     ),
+    ("paligemma-scenes", &["wgpu", "web-sys"], Some(WASM)),
     ("paligemma-browser", &["leptos"], Some(WASM)),
     ("paligemma-engine", &["leptos"], Some(WASM)),
 ];

@@ -4,12 +4,12 @@ pub(crate) mod preset;
 
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
+use paligemma_scenes::{KINDS, Kind};
 
 use self::preset::Task;
 use crate::session::Session;
 use crate::state::Page;
 use crate::status::Status;
-use crate::vocabulary::{KINDS, Kind};
 
 /// Composes a prompt, shows it, runs it.
 #[component]

@@ -3,7 +3,7 @@
 //! The prompt's text is the only state: which task and which things are chosen is read from it,
 //! so a prompt that was typed lights the same buttons as one that was clicked.
 
-use crate::vocabulary::Kind;
+use paligemma_scenes::Kind;
 
 /// What a prompt asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_task_reads_back_what_it_composed() {
-        for kind in crate::vocabulary::KINDS {
+        for kind in paligemma_scenes::KINDS {
             for task in Task::ALL {
                 let (read_task, things) = read(&task.compose(&[kind.name])).unwrap();
                 assert_eq!(read_task, task);

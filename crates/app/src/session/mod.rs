@@ -9,10 +9,10 @@ use std::rc::Rc;
 use leptos::prelude::*;
 use paligemma_browser::client::{Client, PictureHandle};
 use paligemma_browser::protocol::{Event, Problem};
+use paligemma_scenes::Truth;
 use web_sys::Blob;
 
 use crate::state::{EngineState, Loaded, Page};
-use crate::truth::Truth;
 
 /// The worker's script, beside the page.
 const WORKER: &str = "worker_loader.js";

@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 use paligemma_browser::protocol::Detection;
+use paligemma_scenes::TruthObject;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, PointerEvent};
 
 use crate::palette;
 use crate::state::Page;
-use crate::truth::TruthObject;
 use crate::wording;
 
 /// Boxes and labels; the box under the pointer is lit, the smallest where several are.

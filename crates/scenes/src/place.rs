@@ -1,6 +1,6 @@
 //! Where things stand: inside the picture, hardly covering one another.
 
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// How much of the smaller of two boxes may be covered.
 const OVERLAP: f32 = 0.06;

@@ -2,18 +2,19 @@
 
 /// A kind of thing, by the model's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub struct Kind {
     /// Singular, as in `detect cat`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Plural, as in `how many cats are there?`.
-    pub(crate) plural: &'static str,
+    pub plural: &'static str,
     /// How many different sprites show it: `{name}_0.png`, `{name}_1.png`, ….
-    pub(crate) sprites: usize,
+    pub sprites: usize,
 }
 
 impl Kind {
     /// `a cat`, `an apple`.
-    pub(crate) fn with_article(&self) -> String {
+    #[must_use]
+    pub fn with_article(&self) -> String {
         let article = if self.name.starts_with(['a', 'e', 'i', 'o', 'u']) {
             "an"
         } else {
@@ -23,12 +24,14 @@ impl Kind {
     }
 
     /// The kind with this singular.
-    pub(crate) fn named(name: &str) -> Option<&'static Kind> {
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Kind> {
         KINDS.iter().find(|kind| kind.name == name)
     }
 
     /// The kind with this plural.
-    pub(crate) fn with_plural(plural: &str) -> Option<&'static Kind> {
+    #[must_use]
+    pub fn with_plural(plural: &str) -> Option<&'static Kind> {
         KINDS.iter().find(|kind| kind.plural == plural)
     }
 }
@@ -42,7 +45,7 @@ const fn kind(name: &'static str, plural: &'static str, sprites: usize) -> Kind 
 }
 
 /// In alphabetical order, which is also the order of the model's captions.
-pub(crate) const KINDS: [Kind; 32] = [
+pub const KINDS: [Kind; 32] = [
     kind("apple", "apples", 2),
     kind("ball", "balls", 2),
     kind("balloon", "balloons", 1),

@@ -3,8 +3,8 @@
 
 use std::f32::consts::{PI, TAU};
 
-use super::canvas::{Canvas, Colour, mix, noise};
-use super::rng::Rng;
+use crate::canvas::{Canvas, Colour, mix, noise};
+use crate::rng::Rng;
 
 type Painter = fn(&mut Rng, usize) -> Canvas;
 

@@ -1,4 +1,5 @@
-//! New scenes: pictures like those that the demo model was trained on, and what is in them.
+//! Composes pictures of known content from sprites: scenes like those that the demo model was
+//! trained on, and what is in them.
 //!
 //! Composing is plain arithmetic on pixels. [`Plan::new`] decides from the seed alone what the
 //! scene shows, so that only the sprites it needs are loaded; [`Plan::paint`] paints it.
@@ -8,17 +9,19 @@ mod canvas;
 mod place;
 mod rng;
 mod sprite;
+mod truth;
+mod vocabulary;
 
 use image::RgbaImage;
 
-use self::canvas::Canvas;
-use self::rng::Rng;
-use self::sprite::{Pose, Sprite};
-use crate::truth::{Truth, TruthObject};
-use crate::vocabulary::{KINDS, Kind};
+use crate::canvas::Canvas;
+use crate::rng::Rng;
+use crate::sprite::{Pose, Sprite};
+pub use crate::truth::{Truth, TruthObject, iou};
+pub use crate::vocabulary::{KINDS, Kind};
 
 /// Pixels a side of a composed scene.
-pub(crate) const SIDE: usize = 448;
+pub const SIDE: usize = 448;
 
 /// The longest side of a thing as a share of the picture's, at most, by how many things there are.
 const LARGEST: [f32; 4] = [0.72, 0.58, 0.48, 0.42];
@@ -27,7 +30,7 @@ const SMALLEST: f32 = 0.2;
 
 /// What a scene will show, before anything is painted.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     seed: u32,
     items: Vec<Item>,
     background: Rng,
@@ -46,16 +49,17 @@ struct Item {
 
 /// A composed scene.
 #[derive(Clone, Debug)]
-pub(crate) struct Scene {
+pub struct Scene {
     /// `SIDE × SIDE` opaque RGBA pixels.
-    pub(crate) rgba: Vec<u8>,
+    pub rgba: Vec<u8>,
     /// What is in it.
-    pub(crate) truth: Truth,
+    pub truth: Truth,
 }
 
 impl Plan {
     /// Decides what the scene of this seed shows.
-    pub(crate) fn new(seed: u32) -> Self {
+    #[must_use]
+    pub fn new(seed: u32) -> Self {
         let mut rng = Rng::new(u64::from(seed));
         let background = rng.fork();
         let placing = rng.fork();
@@ -74,7 +78,8 @@ impl Plan {
     }
 
     /// File names of the sprites it needs, in the order in which [`Plan::paint`] wants them.
-    pub(crate) fn sprites(&self) -> Vec<String> {
+    #[must_use]
+    pub fn sprites(&self) -> Vec<String> {
         self.items
             .iter()
             .map(|item| format!("{}_{}.png", item.kind.name, item.variant))
@@ -82,7 +87,8 @@ impl Plan {
     }
 
     /// Paints the scene. A thing whose sprite is missing or finds no place is left out.
-    pub(crate) fn paint(&self, glyphs: &[RgbaImage]) -> Scene {
+    #[must_use]
+    pub fn paint(&self, glyphs: &[RgbaImage]) -> Scene {
         let mut canvas = background::background(&mut self.background.clone(), SIDE);
         let items: Vec<(&Item, Sprite)> = self
             .items

@@ -1,0 +1,281 @@
+//! What each recipe's rounding changes: the demo model answers prompts about scenes of known
+//! content, and every recipe is held against the weights as stored and against the truth. Writes
+//! `benches/FIDELITY.md`. `cargo xtask fidelity` runs it.
+//!
+//! Answers are kept in `.artifacts/fidelity`, so that an interrupted run continues and a longer
+//! one adds to a shorter.
+#![allow(
+    clippy::print_stdout,
+    reason = "a command for people: standard output is its interface"
+)]
+
+mod record;
+mod score;
+mod table;
+
+use std::error::Error;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use paligemma_engine::{
+    CancelToken, DecodedPicture, Engine, Folder, Gpu, GpuOptions, LoadOptions, ModelOptions,
+    Picture, Prompt, Recipe, RunRequest,
+};
+use paligemma_scenes::{Kind, Plan, SIDE, Truth};
+use record::{Answers, Conditions, Log, Reply};
+use score::Totals;
+use table::{Report, Row};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh]
+
+  --scenes N   how many scenes to ask about (300)
+  --fresh      forget the answers of earlier runs: needed after a change of the code that
+               computes them, which the answers do not show";
+
+/// The first scene's seed; the others follow it.
+const FIRST_SEED: u32 = 10_000;
+/// About twice what four things with their boxes take.
+const MAX_NEW_TOKENS: usize = 64;
+
+fn main() -> ExitCode {
+    let (scenes, fresh) = match arguments(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("{problem}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match measure(scenes, fresh) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How many scenes, and whether to forget earlier answers.
+fn arguments(args: impl IntoIterator<Item = String>) -> Result<(u32, bool), String> {
+    let (mut scenes, mut fresh) = (300, false);
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--fresh" => fresh = true,
+            "--scenes" => {
+                let value = args.next().ok_or("`--scenes` needs a number after it.")?;
+                scenes = match value.parse() {
+                    Ok(number @ 1..=100_000) => number,
+                    _ => {
+                        return Err(format!(
+                            "`{value}` is no number of scenes: give one from 1 to 100000."
+                        ));
+                    }
+                };
+            }
+            other => return Err(format!("`{other}` is not understood.")),
+        }
+    }
+    Ok((scenes, fresh))
+}
+
+/// One recipe: where its answers are kept, what they add up to, and the engine once it is needed.
+struct Candidate {
+    recipe: Recipe,
+    log: Log,
+    engine: Option<Engine>,
+    totals: Totals,
+}
+
+fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let kept = root.join(".artifacts/fidelity");
+    if fresh && kept.exists() {
+        fs::remove_dir_all(&kept)?;
+    }
+    let model = root.join("web/demo/model");
+    let adapter = pollster::block_on(Gpu::open(&GpuOptions::default()))?
+        .info()
+        .clone();
+    let mut candidates = Vec::new();
+    for recipe in Recipe::ALL {
+        let conditions = Conditions {
+            adapter: format!("{} ({})", adapter.name, adapter.backend),
+            model: fingerprint(&model.join("model.safetensors"))?,
+            recipe: format!("{recipe:?}"),
+        };
+        let file = kept.join(format!("{}.jsonl", recipe.name));
+        candidates.push(Candidate {
+            recipe,
+            log: Log::open(&file, &conditions)?,
+            engine: None,
+            totals: Totals::default(),
+        });
+    }
+
+    let started = Instant::now();
+    for index in 0..scenes {
+        let seed = FIRST_SEED + index;
+        let (picture, truth) = compose(&root.join("web/demo/sprites"), seed)?;
+        let mut reference = None;
+        for candidate in &mut candidates {
+            let answers = match candidate.log.get(seed) {
+                Some(answers) => answers.clone(),
+                None => {
+                    let engine = match &mut candidate.engine {
+                        Some(engine) => engine,
+                        none => none.insert(load(&model, &candidate.recipe)?),
+                    };
+                    let answers = ask(engine, &picture, &truth, seed)?;
+                    candidate.log.add(answers.clone())?;
+                    answers
+                }
+            };
+            // The first recipe of all is the reference.
+            let reference = reference.get_or_insert_with(|| answers.clone());
+            let kind = asked_kind(&truth, seed)?;
+            candidate.totals.add(&answers, reference, &truth, kind.name);
+        }
+        let (done, seconds) = (index + 1, started.elapsed().as_secs());
+        if done.is_multiple_of(10) || done == scenes {
+            println!("{done} of {scenes} scenes, {seconds} s");
+        }
+    }
+
+    let report = Report {
+        date: time::OffsetDateTime::now_utc().date().to_string(),
+        adapter: format!("{} ({})", adapter.name, adapter.backend),
+        scenes,
+        first_seed: FIRST_SEED,
+        rows: candidates
+            .iter()
+            .map(|candidate| Row {
+                recipe: candidate.recipe.name,
+                scores: candidate.totals.scores(),
+            })
+            .collect(),
+    };
+    let text = table::markdown(&report);
+    let file = root.join("benches/FIDELITY.md");
+    fs::create_dir_all(root.join("benches"))?;
+    fs::write(&file, &text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    println!("\n{text}");
+    Ok(())
+}
+
+/// Tells one checkpoint from another.
+fn fingerprint(file: &PathBuf) -> Outcome<String> {
+    let bytes =
+        fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn load(model: &Path, recipe: &Recipe) -> Outcome<Engine> {
+    let options = LoadOptions {
+        model: ModelOptions {
+            recipe: recipe.clone(),
+            ..ModelOptions::default()
+        },
+        ..LoadOptions::default()
+    };
+    let source = Folder::new(model);
+    Ok(pollster::block_on(Engine::load(
+        source,
+        &options,
+        &mut |_| (),
+    ))?)
+}
+
+/// The scene of a seed as the engine takes it, and what is in it.
+fn compose(sprites: &Path, seed: u32) -> Outcome<(Picture, Truth)> {
+    let plan = Plan::new(seed);
+    let mut glyphs = Vec::new();
+    for name in plan.sprites() {
+        let file = sprites.join(name);
+        let glyph = image::open(&file)
+            .map_err(|error| format!("cannot read the sprite {}: {error}", file.display()))?;
+        glyphs.push(glyph.to_rgba8());
+    }
+    let scene = plan.paint(&glyphs);
+    let rgb = scene
+        .rgba
+        .chunks_exact(4)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect();
+    let side = u32::try_from(SIDE)?;
+    let picture = DecodedPicture::from_rgb(side, side, rgb)?;
+    Ok((picture.into(), scene.truth))
+}
+
+/// Of which kind the scene's number is asked: any of those that are there, by the seed.
+fn asked_kind(truth: &Truth, seed: u32) -> Outcome<&'static Kind> {
+    let labels = truth.labels();
+    let label = labels.get(seed as usize % labels.len().max(1));
+    let kind = label.and_then(|label| Kind::named(label));
+    Ok(kind.ok_or_else(|| format!("scene {seed} shows nothing that has a name"))?)
+}
+
+fn ask(engine: &mut Engine, picture: &Picture, truth: &Truth, seed: u32) -> Outcome<Answers> {
+    let kind = asked_kind(truth, seed)?;
+    let mut reply = |prompt: &str| -> Outcome<Reply> {
+        let request = RunRequest {
+            pictures: std::slice::from_ref(picture),
+            prompt: Prompt::Text(prompt),
+            max_new_tokens: MAX_NEW_TOKENS,
+        };
+        let never = CancelToken::default();
+        let answer = pollster::block_on(engine.run(&request, &never, &mut |_| ()))?;
+        Ok(Reply {
+            ids: answer.token_ids,
+            text: answer.text,
+            detections: answer.detections,
+        })
+    };
+    Ok(Answers {
+        seed,
+        detect: reply(&format!("detect {}", truth.labels().join(" ; ")))?,
+        caption: reply("caption en")?,
+        count: reply(&format!("answer en how many {} are there?", kind.plural))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<(u32, bool), String> {
+        arguments(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_command_line_is_read_or_refused_by_name() {
+        assert_eq!(parsed(""), Ok((300, false)));
+        assert_eq!(parsed("--fresh --scenes 60"), Ok((60, true)));
+        for (line, named) in [
+            ("--scenes", "--scenes"),
+            ("--scenes 0", "`0`"),
+            ("--scenes many", "many"),
+            ("--scene 5", "--scene"),
+        ] {
+            let problem = parsed(line).expect_err(line);
+            assert!(problem.contains(named), "{line}: {problem}");
+        }
+    }
+
+    #[test]
+    fn every_scene_has_a_kind_to_ask_for() {
+        let sprites = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/demo/sprites");
+        for seed in FIRST_SEED..FIRST_SEED + 4 {
+            let (picture, truth) = compose(&sprites, seed).unwrap();
+            assert_eq!(picture.width(), truth.width);
+            let kind = asked_kind(&truth, seed).unwrap();
+            assert!(truth.count(kind.name) > 0);
+        }
+    }
+}

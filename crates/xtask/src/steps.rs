@@ -262,7 +262,6 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
                 "PALIGEMMA_WEBDRIVER_JSON",
                 webdriver_json(places, &browser)?,
             )
-            .env("CHROMIUM", &browser.chromium)
             .env("CHROMEDRIVER", &browser.chromedriver),
     )
 }

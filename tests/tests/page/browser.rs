@@ -52,30 +52,20 @@ impl Page {
         let address = serve().await;
         let (driver, port) = chromedriver().await;
         let profile = tempfile::tempdir().unwrap();
-        let mut flags: Vec<String> = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-dev-shm-usage",
-        ]
-        .map(str::to_owned)
-        .into();
-        flags.push(format!("--user-data-dir={}", profile.path().display()));
-        flags.push(format!("--window-size={width},{height}"));
-        match gpu {
-            WebGpu::Software => flags.push("--enable-unsafe-webgpu".into()),
-            WebGpu::NoAdapter | WebGpu::None => {}
+        let mut capabilities = software_rendering();
+        let flags = capabilities["goog:chromeOptions"]["args"]
+            .as_array_mut()
+            .unwrap();
+        flags.push(format!("--user-data-dir={}", profile.path().display()).into());
+        flags.push(format!("--window-size={width},{height}").into());
+        if gpu != WebGpu::Software {
+            // The flag that makes Chromium offer its software adapter.
+            let all = flags.len();
+            flags.retain(|flag| flag != "--enable-unsafe-webgpu");
+            assert_eq!(flags.len(), all - 1);
         }
-        let chromium = std::env::var("CHROMIUM").expect("CHROMIUM names the browser");
-        let capabilities = json!({
-            "goog:chromeOptions": { "binary": chromium, "args": flags }
-        });
         let Value::Object(capabilities) = capabilities else {
-            unreachable!()
+            panic!("capabilities are an object, not {capabilities}")
         };
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
@@ -169,7 +159,9 @@ impl Page {
 
     /// Keeps a picture of the page, for people to look at.
     pub(crate) async fn screenshot(&self, name: &str) {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.artifacts/page");
+        let artifacts = std::env::var_os("PALIGEMMA_ARTIFACTS");
+        let artifacts = artifacts.expect("PALIGEMMA_ARTIFACTS names a folder for screenshots");
+        let folder = PathBuf::from(artifacts).join("page");
         std::fs::create_dir_all(&folder).unwrap();
         let png = self.client.screenshot().await.unwrap();
         std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
@@ -198,6 +190,13 @@ impl WebDriverCompatibleCommand for BeforeEveryDocument {
         });
         (Method::POST, Some(body.to_string()))
     }
+}
+
+/// The capabilities with which every browser test starts; xtask knows the flags.
+fn software_rendering() -> Value {
+    let path = std::env::var("PALIGEMMA_WEBDRIVER_JSON")
+        .expect("PALIGEMMA_WEBDRIVER_JSON names a file of WebDriver capabilities");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 async fn serve() -> SocketAddr {

@@ -12,19 +12,23 @@ fn json(args: &[&str]) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[test]
-fn run_prints_one_object_with_every_promised_field() {
+/// `run --json` of the demo model on its second sample picture, which shows two boats.
+fn demo(more: &[&str]) -> serde_json::Value {
     let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
-    let answer = json(&[
+    let files = [
         "run",
+        "--json",
         "--model",
         path(&model),
         "--image",
         path(&image),
-        "--prompt",
-        " detect boat\n",
-        "--json",
-    ]);
+    ];
+    json(&[&files, more].concat())
+}
+
+#[test]
+fn run_prints_one_object_with_every_promised_field() {
+    let answer = demo(&["--prompt", " detect boat\n"]);
     let record = std::fs::read(root("web/demo/samples/scene01.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let wanted = &record["outputs"][0];
@@ -55,23 +59,11 @@ fn run_prints_one_object_with_every_promised_field() {
 
 #[test]
 fn ids_in_place_of_a_prompt_and_a_token_limit() {
-    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
     let record = std::fs::read(root("web/demo/samples/scene01.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let ids = record["outputs"][0]["prompt_ids"].as_array().unwrap();
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let answer = json(&[
-        "run",
-        "--model",
-        path(&model),
-        "--image",
-        path(&image),
-        "--prompt-ids",
-        &ids.join(","),
-        "--max-new-tokens",
-        "5",
-        "--json",
-    ]);
+    let answer = demo(&["--prompt-ids", &ids.join(","), "--max-new-tokens", "5"]);
     let wanted = record["outputs"][0]["output_ids"].as_array().unwrap();
     assert_eq!(answer["token_ids"].as_array().unwrap()[..], wanted[..5]);
     assert_eq!(answer["stopped"], "length");
@@ -80,25 +72,13 @@ fn ids_in_place_of_a_prompt_and_a_token_limit() {
 /// One position more than a step of the cache, so that the sum of both would wrap around.
 #[test]
 fn a_limit_beyond_every_number_is_the_context() {
-    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
-    let config = std::fs::read(model.join("config.json")).unwrap();
+    let config = std::fs::read(root("web/demo/model/config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     let image_token = config["image_token_index"].to_string();
     let mut ids = vec![image_token; 64];
     ids.resize(257, "2".to_owned());
     let most = usize::MAX.to_string();
-    let answer = json(&[
-        "run",
-        "--model",
-        path(&model),
-        "--image",
-        path(&image),
-        "--prompt-ids",
-        &ids.join(","),
-        "--max-new-tokens",
-        &most,
-        "--json",
-    ]);
+    let answer = demo(&["--prompt-ids", &ids.join(","), "--max-new-tokens", &most]);
     let count = answer["token_ids"].as_array().unwrap().len();
     assert!(count <= 1024 - 257 + 1, "{count}");
 }
@@ -172,21 +152,7 @@ fn forward_writes_the_tensors_of_the_fixtures() {
 /// 8 bits move the corners of the demo model's boxes by a few 1024ths at most; its labels stay.
 #[test]
 fn weights_are_packed_as_the_recipe_says() {
-    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
-    let run = |recipe: &str| {
-        json(&[
-            "run",
-            "--model",
-            path(&model),
-            "--image",
-            path(&image),
-            "--prompt",
-            "detect boat",
-            "--recipe",
-            recipe,
-            "--json",
-        ])
-    };
+    let run = |recipe: &str| demo(&["--prompt", "detect boat", "--recipe", recipe]);
     let stored = run("as-stored");
     for recipe in ["f16", "q8", "q4", "q4-small", "int4-g128"] {
         let packed = run(recipe);
@@ -203,7 +169,7 @@ fn weights_are_packed_as_the_recipe_says() {
             }
         }
     }
-    let refused = paligemma(&["inspect", path(&model), "--recipe", "q5"]);
+    let refused = paligemma(&["inspect", path(&root("web/demo/model")), "--recipe", "q5"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("q4-small"));
 }

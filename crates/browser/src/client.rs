@@ -6,9 +6,10 @@ use std::rc::{Rc, Weak};
 
 use js_sys::ArrayBuffer;
 
-use self::inner::Inner;
+use self::inner::{Beside, Inner};
 use crate::environment;
-use crate::protocol::{Event, Problem, Request};
+use crate::message::Files;
+use crate::protocol::{Event, ModelSource, Problem, Request, Wanted};
 
 /// A worker with the engine in it. Clones share the worker; it is terminated with the last one.
 #[derive(Clone)]
@@ -32,12 +33,68 @@ impl Client {
         })
     }
 
-    /// Loads the checkpoint in `folder`, a URL relative to the page or absolute; `on_event` gets
-    /// `Loading` events, then `Ready` or `Failed`. Returns the request's id.
-    pub fn load(&self, folder: &str, on_event: impl FnMut(Event) + 'static) -> u32 {
-        let folder = absolute(folder);
-        self.inner
-            .request(|id| Request::Load { id, folder }, None, on_event)
+    /// Loads a model straight to the GPU, without keeping it; `on_event` gets `Loading` events,
+    /// then `Ready` or `Failed`. `files` matter to [`ModelSource::Files`] only. Returns the
+    /// request's id.
+    pub fn load(
+        &self,
+        wanted: Wanted,
+        files: &Files,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
+        let wanted = absolute(wanted);
+        let build = |id| Request::Load { id, wanted };
+        self.inner.request(build, Beside::Files(files), on_event)
+    }
+
+    /// Asks what fetching a model would mean; `on_event` gets `Offer` or `Failed`. Returns the
+    /// request's id.
+    pub fn examine(
+        &self,
+        wanted: Wanted,
+        files: &Files,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
+        let wanted = absolute(wanted);
+        let build = |id| Request::Examine { id, wanted };
+        self.inner.request(build, Beside::Files(files), on_event)
+    }
+
+    /// Fetches the model that was offered under `key` and keeps it, going on where an earlier
+    /// attempt ended; `on_event` gets `Fetching` events, then `Kept`, `Failed` or, after
+    /// [`Client::cancel`], `Paused`. Of a model that is kept in full, damaged pieces are fetched
+    /// again. Returns the request's id.
+    pub fn fetch(
+        &self,
+        wanted: Wanted,
+        files: &Files,
+        key: &str,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
+        let (wanted, key) = (absolute(wanted), key.to_owned());
+        let build = |id| Request::Fetch { id, wanted, key };
+        self.inner.request(build, Beside::Files(files), on_event)
+    }
+
+    /// Loads a kept model; `on_event` gets `Loading` events, then `Ready` or `Failed`. Returns the
+    /// request's id.
+    pub fn load_kept(&self, key: &str, on_event: impl FnMut(Event) + 'static) -> u32 {
+        let key = key.to_owned();
+        let build = |id| Request::LoadKept { id, key };
+        self.inner.request(build, Beside::Nothing, on_event)
+    }
+
+    /// Asks what is kept; `on_event` gets `Library`.
+    pub fn library(&self, on_event: impl FnMut(Event) + 'static) {
+        let build = |id| Request::Library { id };
+        self.inner.request(build, Beside::Nothing, on_event);
+    }
+
+    /// Removes a kept model; `on_event` gets `Library` or `Failed`.
+    pub fn delete(&self, key: &str, on_event: impl FnMut(Event) + 'static) {
+        let key = key.to_owned();
+        let build = |id| Request::Delete { id, key };
+        self.inner.request(build, Beside::Nothing, on_event);
     }
 
     /// Hands a picture file's `bytes` to the worker, which decodes and keeps it; `on_event` gets
@@ -50,7 +107,7 @@ impl Client {
     ) -> PictureHandle {
         let name = self.inner.next_id();
         let build = |id| Request::Picture { id, picture: name };
-        self.inner.request(build, Some(bytes), on_event);
+        self.inner.request(build, Beside::Bytes(bytes), on_event);
         PictureHandle {
             name,
             inner: Rc::downgrade(&self.inner),
@@ -76,11 +133,12 @@ impl Client {
             prompt,
             max_new_tokens,
         };
-        self.inner.request(build, None, on_event)
+        self.inner.request(build, Beside::Nothing, on_event)
     }
 
-    /// Stops the run with this id at its next token; it ends with `Done` and what was generated
-    /// so far. Without effect when it has ended.
+    /// Stops the request with this id: a run ends at its next token, with `Done` and what was
+    /// generated so far; a fetch ends with `Paused`, and what has arrived is kept; a load ends
+    /// with `Failed`. Without effect when it has ended.
     pub fn cancel(&self, id: u32) {
         self.inner.notify(&Request::Cancel { id });
     }
@@ -117,8 +175,15 @@ impl Drop for PictureHandle {
 
 /// The worker's base is its own script, not the page: what the page means is settled here. What
 /// is not a URL goes as it is, for the worker to complain about.
-fn absolute(folder: &str) -> String {
-    environment::base_url()
-        .and_then(|base| web_sys::Url::new_with_base(folder, &base).ok())
-        .map_or_else(|| folder.to_owned(), |url| url.href())
+fn absolute(mut wanted: Wanted) -> Wanted {
+    let (ModelSource::Url { url } | ModelSource::Hub { base_url: url, .. }) = &mut wanted.source
+    else {
+        return wanted;
+    };
+    if let Some(base) = environment::base_url()
+        && let Ok(absolute) = web_sys::Url::new_with_base(url, &base)
+    {
+        *url = absolute.href();
+    }
+    wanted
 }

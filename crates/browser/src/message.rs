@@ -1,14 +1,18 @@
 //! Protocol messages as JavaScript values, the form in which `postMessage` carries them.
 
-use js_sys::{ArrayBuffer, Object, Reflect};
+use js_sys::{Array, ArrayBuffer, Object, Reflect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
+use web_sys::File;
 
 use crate::protocol::{Problem, ProblemKind};
 
 /// The property of a request's message that holds the transferred bytes of a picture.
 const BYTES: &str = "bytes";
+
+/// The property of a request's message that holds `[path, file]` pairs.
+const FILES: &str = "files";
 
 /// A message as a plain JavaScript object.
 ///
@@ -60,6 +64,61 @@ pub fn detach_bytes(message: &JsValue) -> Option<ArrayBuffer> {
         .ok()?;
     Reflect::delete_property::<Object>(message.dyn_ref()?, &JsValue::from_str(BYTES)).ok()?;
     Some(bytes)
+}
+
+/// Puts files, each with its path, beside a request.
+///
+/// # Errors
+/// [`ProblemKind::Internal`] when `message` is not an object.
+pub fn attach_files(message: &JsValue, files: &Files) -> Result<(), Problem> {
+    match Reflect::set(message, &JsValue::from_str(FILES), &files.0) {
+        Ok(true) => Ok(()),
+        _ => Err(internal(
+            "The files could not be attached to their message: reload the page, and report this \
+             if it happens again."
+                .to_owned(),
+        )),
+    }
+}
+
+/// Takes the files that [`attach_files`] put beside a request away again. To be done before
+/// [`from_js`].
+pub fn detach_files(message: &JsValue) -> Vec<(String, File)> {
+    let Ok(files) = Reflect::get(message, &JsValue::from_str(FILES)) else {
+        return Vec::new();
+    };
+    let Ok(files) = files.dyn_into::<Array>() else {
+        return Vec::new();
+    };
+    if let Some(message) = message.dyn_ref() {
+        let _ = Reflect::delete_property::<Object>(message, &JsValue::from_str(FILES));
+    }
+    let pairs = files.iter().filter_map(|pair| {
+        let pair = pair.dyn_into::<Array>().ok()?;
+        Some((pair.get(0).as_string()?, pair.get(1).dyn_into().ok()?))
+    });
+    pairs.collect()
+}
+
+/// Files that a person chose, as a message carries them.
+#[derive(Clone, Debug, Default)]
+pub struct Files(Array);
+
+impl Files {
+    /// No files yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file; `path` is where it lies in the folder that was chosen, or its name.
+    pub fn push(&self, path: &str, file: &File) {
+        self.0.push(&Array::of2(&JsValue::from_str(path), file));
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.length() == 0
+    }
 }
 
 /// The `id` of a message, even if it is not one of the protocol's: whom to answer about it.

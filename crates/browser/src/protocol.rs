@@ -4,21 +4,65 @@
 //! are not part of these messages: they travel beside them as a transferred `ArrayBuffer`, so
 //! that a large photo is never copied or re-encoded.
 
+mod models;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::models::{
+    FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Wanted,
+};
+
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Request {
-    /// Load a checkpoint; answered by `Loading`… then `Ready` or `Failed`.
+    /// Load a model straight to the GPU, without keeping it; answered by `Loading`… then `Ready`
+    /// or `Failed`.
     Load {
         /// Identifies the answers.
         id: u32,
-        /// URL of a folder in the hub layout, absolute or relative to the page.
-        folder: String,
+        /// The model.
+        wanted: Wanted,
+    },
+    /// Say what fetching a model would mean; answered by `Offer` or `Failed`.
+    Examine {
+        /// Identifies the answers.
+        id: u32,
+        /// The model.
+        wanted: Wanted,
+    },
+    /// Fetch a model and keep it, going on where an earlier attempt ended; what is there already
+    /// is checked, and fetched again where it is damaged. Answered by `Fetching`… then `Kept`,
+    /// `Failed`, or after a `Cancel` `Paused`. What has arrived stays in every case.
+    Fetch {
+        /// Identifies the answers.
+        id: u32,
+        /// The model.
+        wanted: Wanted,
+        /// The model, as it was offered: if it is another one by now, that is a failure.
+        key: String,
+    },
+    /// Load a kept model; answered by `Loading`… then `Ready` or `Failed`.
+    LoadKept {
+        /// Identifies the answers.
+        id: u32,
+        /// Which, see [`KeptModel::key`].
+        key: String,
+    },
+    /// Say what is kept; answered by `Library`.
+    Library {
+        /// Identifies the answer.
+        id: u32,
+    },
+    /// Remove a kept model; answered by `Library` or `Failed`.
+    Delete {
+        /// Identifies the answer.
+        id: u32,
+        /// Which, see [`KeptModel::key`].
+        key: String,
     },
     /// Decode a picture and keep it under `picture`; the file's bytes are transferred alongside.
     /// Answered by `Picture` or `Failed`.
@@ -45,8 +89,9 @@ pub enum Request {
         /// Most tokens to generate.
         max_new_tokens: usize,
     },
-    /// Stop the running request with this id at the next token; it ends with `Done` and
-    /// `Stopped::Cancelled`.
+    /// Stop the request with this id: a run at its next token, which ends it with `Done` and
+    /// `Stopped::Cancelled`; a fetch at once, which ends it with `Paused`; a load at once, which
+    /// ends it with `Failed` and `ProblemKind::Cancelled`.
     Cancel {
         /// The request to stop.
         id: u32,
@@ -57,9 +102,14 @@ impl Request {
     /// The id that answers will carry; `None` for a request that has no answer of its own.
     pub fn id(&self) -> Option<u32> {
         match self {
-            Request::Load { id, .. } | Request::Picture { id, .. } | Request::Run { id, .. } => {
-                Some(*id)
-            }
+            Request::Load { id, .. }
+            | Request::Examine { id, .. }
+            | Request::Fetch { id, .. }
+            | Request::LoadKept { id, .. }
+            | Request::Library { id }
+            | Request::Delete { id, .. }
+            | Request::Picture { id, .. }
+            | Request::Run { id, .. } => Some(*id),
             Request::DropPicture { .. } | Request::Cancel { .. } => None,
         }
     }
@@ -93,6 +143,39 @@ pub enum Event {
         adapter: AdapterInfo,
         /// Milliseconds it took.
         load_ms: f64,
+    },
+    /// What fetching a model would mean.
+    Offer {
+        /// The `Examine` this answers.
+        id: u32,
+        /// That.
+        offer: Offer,
+    },
+    /// How far fetching is.
+    Fetching {
+        /// The `Fetch` this answers.
+        id: u32,
+        /// That.
+        progress: FetchProgress,
+    },
+    /// The model is there in full, and was checked.
+    Kept {
+        /// The `Fetch` this answers.
+        id: u32,
+        /// Identifies it, see [`KeptModel::key`].
+        key: String,
+    },
+    /// Fetching was stopped; what has arrived is kept.
+    Paused {
+        /// The `Fetch` this answers.
+        id: u32,
+    },
+    /// What is kept.
+    Library {
+        /// The `Library` or `Delete` this answers.
+        id: u32,
+        /// That.
+        library: Library,
     },
     /// A picture is decoded.
     Picture {
@@ -149,6 +232,11 @@ impl Event {
             Event::Started { .. } => None,
             Event::Loading { id, .. }
             | Event::Ready { id, .. }
+            | Event::Offer { id, .. }
+            | Event::Fetching { id, .. }
+            | Event::Kept { id, .. }
+            | Event::Paused { id }
+            | Event::Library { id, .. }
             | Event::Picture { id, .. }
             | Event::EncodingImage { id }
             | Event::Prefill { id, .. }
@@ -162,7 +250,14 @@ impl Event {
     pub fn is_terminal(&self) -> bool {
         matches!(
             self,
-            Event::Ready { .. } | Event::Picture { .. } | Event::Done { .. } | Event::Failed { .. }
+            Event::Ready { .. }
+                | Event::Offer { .. }
+                | Event::Kept { .. }
+                | Event::Paused { .. }
+                | Event::Library { .. }
+                | Event::Picture { .. }
+                | Event::Done { .. }
+                | Event::Failed { .. }
         )
     }
 }
@@ -270,6 +365,16 @@ pub enum ProblemKind {
     Picture,
     /// The checkpoint could not be fetched.
     Network,
+    /// The hub wants an access token, or another one.
+    Token,
+    /// The model's files are no longer those that fetching began with.
+    Changed,
+    /// There is no room to keep the model, or the browser keeps nothing.
+    Storage,
+    /// The kept model is damaged: fetching it again mends it.
+    Damaged,
+    /// The person stopped it.
+    Cancelled,
     /// The checkpoint is not one this software can run, or is damaged.
     Checkpoint,
     /// The prompt does not fit the model.

@@ -1,6 +1,7 @@
 //! A checkpoint whose configuration, headers and files agree with each other.
 
 use crate::config::{CONFIG_FILE, Config, GENERATION_CONFIG_FILE};
+use crate::digest::Digest;
 use crate::error::{CheckpointError, DOWNLOAD_AGAIN, OTHER_CHECKPOINT, shown};
 use crate::header::{Entry, read_header};
 use crate::index::{INDEX_FILE, SINGLE_FILE, parse_index};
@@ -18,11 +19,23 @@ const LARGEST_CONFIG: u64 = MIB;
 /// The largest index; that of the 28B model has about 100,000 bytes.
 const LARGEST_INDEX: u64 = 16 * MIB;
 
+/// A file of weights.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WeightFile {
+    /// Relative to the checkpoint folder.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its safetensors header, the eight bytes of its length included.
+    pub header: Digest,
+}
+
 /// A PaliGemma checkpoint: its configuration, and where each weight lies.
 #[derive(Debug)]
 pub struct Checkpoint<S> {
     source: S,
     config: Config,
+    files: Vec<WeightFile>,
     tensors: Vec<TensorInfo>,
     ignored: Vec<String>,
 }
@@ -57,8 +70,10 @@ impl<S: Source> Checkpoint<S> {
         let mut ignored = Vec::new();
         let mut tensors = Vec::new();
         let files = weight_files(&source).await?;
+        let mut read = Vec::with_capacity(files.len());
         for (file, promised) in &files {
-            let entries = weight_header(&source, file).await?;
+            let (entries, weight_file) = weight_header(&source, file).await?;
+            read.push(weight_file);
             check_promises(file, promised, &entries)?;
             for entry in entries {
                 let name = canonical_name(&entry.name).unwrap_or_default();
@@ -85,6 +100,7 @@ impl<S: Source> Checkpoint<S> {
         Ok(Self {
             source,
             config,
+            files: read,
             tensors,
             ignored,
         })
@@ -93,6 +109,11 @@ impl<S: Source> Checkpoint<S> {
     /// The model's configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The files of weights, by name.
+    pub fn files(&self) -> &[WeightFile] {
+        &self.files
     }
 
     /// The tensors the model needs, by file and, within a file, by position.
@@ -167,14 +188,23 @@ async fn weight_files<S: Source>(
     }
 }
 
-async fn weight_header<S: Source>(source: &S, file: &str) -> Result<Vec<Entry>, CheckpointError> {
+async fn weight_header<S: Source>(
+    source: &S,
+    file: &str,
+) -> Result<(Vec<Entry>, WeightFile), CheckpointError> {
     let Some(size) = source.size(file).await? else {
         return Err(CheckpointError::Missing {
             file: file.to_owned(),
             next: "download it too, model.safetensors.index.json lists it",
         });
     };
-    read_header(source, file, size).await
+    let (entries, header) = read_header(source, file, size).await?;
+    let file = WeightFile {
+        path: file.to_owned(),
+        bytes: size,
+        header,
+    };
+    Ok((entries, file))
 }
 
 fn check_promises(

@@ -1,5 +1,6 @@
 //! What can be wrong with a checkpoint, told so that a person can act on it.
 
+use crate::packed::PackedError;
 use crate::source::SourceError;
 
 /// Why a checkpoint cannot be used. Every message is one sentence: the input,
@@ -9,6 +10,10 @@ pub enum CheckpointError {
     /// The files could not be read at all.
     #[error(transparent)]
     Source(#[from] SourceError),
+
+    /// A packed model.
+    #[error(transparent)]
+    Packed(PackedError),
 
     /// A file that every checkpoint has is not there.
     #[error("{file} is missing: {next}")]

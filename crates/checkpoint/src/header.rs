@@ -5,6 +5,7 @@
 //! cover without overlap or gap. See
 //! <https://github.com/huggingface/safetensors>.
 
+use crate::digest::Digest;
 use crate::error::{CheckpointError, DOWNLOAD_AGAIN, shown};
 use crate::source::{Source, read_exact};
 use safetensors::Dtype;
@@ -34,12 +35,13 @@ pub(crate) struct Entry {
 }
 
 /// Reads and checks the header of `file`, which has `size` bytes. The tensors
-/// are in the order of their data.
+/// are in the order of their data; with them comes the digest of the header,
+/// the bytes of its length included.
 pub(crate) async fn read_header<S: Source>(
     source: &S,
     file: &str,
     size: u64,
-) -> Result<Vec<Entry>, CheckpointError> {
+) -> Result<(Vec<Entry>, Digest), CheckpointError> {
     let broken = |reason: String, next| CheckpointError::File {
         file: file.to_owned(),
         reason,
@@ -73,10 +75,10 @@ pub(crate) async fn read_header<S: Source>(
     if read < data_start {
         start.extend(read_exact(source, file, read..data_start).await?);
     }
-    let header = start
-        .get(LENGTH_BYTES as usize..data_start as usize)
-        .unwrap_or_default();
-    check_header(file, header, data_start, size)
+    start.truncate(data_start as usize);
+    let header = start.get(LENGTH_BYTES as usize..).unwrap_or_default();
+    let entries = check_header(file, header, data_start, size)?;
+    Ok((entries, Digest::of(&start)))
 }
 
 /// Checks a header whose data lies at `data_start..size` in the file.

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::config::Config;
 use crate::names::expected_tensors;
 use crate::quantize::Precision;
 use crate::tensor::{Dtype, TensorInfo};
 
 const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_embedding.weight";
+/// The name of [`Storage::Numbers`] in a packed model.
+const NUMBERS: &str = "numbers";
 const PATCH_EMBEDDING: &str = "vision_tower.vision_model.embeddings.patch_embedding.weight";
 
 /// A precision for each part of a model; none: as it is stored in the checkpoint.
@@ -132,10 +136,9 @@ impl Recipe {
                 let weights: u64 = shape.iter().map(|&n| n as u64).product();
                 match self.storage(&name, &shape, stored) {
                     Storage::Numbers => weights * 4,
-                    Storage::Matrix(precision) => {
-                        let columns = shape[1..].iter().product();
-                        let row = precision.layout(columns);
-                        shape[0] as u64 * (row.weight_bytes + row.scale_bytes) as u64
+                    storage => {
+                        let (weights, scales) = storage.row_bytes(shape[1..].iter().product());
+                        shape[0] as u64 * (weights + scales) as u64
                     }
                 }
             })
@@ -143,13 +146,53 @@ impl Recipe {
     }
 }
 
-/// How a tensor is kept on the GPU.
+/// How a tensor is kept on the GPU; by name `numbers`, or the precision's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// f32 numbers: norms, biases, the position embedding.
     Numbers,
     /// A weight matrix.
     Matrix(Precision),
+}
+
+impl Storage {
+    /// Bytes of a row's weights and of its scales.
+    pub fn row_bytes(self, columns: usize) -> (usize, usize) {
+        match self {
+            Self::Numbers => (columns.saturating_mul(4), 0),
+            Self::Matrix(precision) => {
+                let row = precision.layout(columns);
+                (row.weight_bytes, row.scale_bytes)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Numbers => f.write_str(NUMBERS),
+            Self::Matrix(precision) => precision.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Storage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Storage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == NUMBERS {
+            return Ok(Self::Numbers);
+        }
+        name.parse()
+            .map(Self::Matrix)
+            .map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Display for Recipe {

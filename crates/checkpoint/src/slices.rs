@@ -3,6 +3,7 @@
 use crate::error::CheckpointError;
 use crate::source::{Source, read_exact};
 use crate::tensor::TensorInfo;
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -34,15 +35,18 @@ pub struct Slices<'a, S> {
     max_bytes: u64,
     /// The first row that no piece has covered yet.
     next: Row,
+    /// The row after the last.
+    end: Row,
     piece: Vec<u8>,
     /// What of `piece` is still to be delivered.
     parts: VecDeque<Part>,
 }
 
+/// A row, by its tensor's place in the list.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    tensor: usize,
-    row: usize,
+pub(crate) struct Row {
+    pub(crate) tensor: usize,
+    pub(crate) row: usize,
 }
 
 /// Rows of one tensor within a piece.
@@ -63,11 +67,28 @@ struct Plan<'a> {
 
 impl<'a, S: Source> Slices<'a, S> {
     pub(crate) fn new(source: &'a S, tensors: &'a [TensorInfo], max_bytes: usize) -> Self {
+        let first = Row { tensor: 0, row: 0 };
+        let end = Row {
+            tensor: tensors.len(),
+            row: 0,
+        };
+        Self::between(source, tensors, max_bytes, first, end)
+    }
+
+    /// The rows from `first` to `end`, which is not among them.
+    pub(crate) fn between(
+        source: &'a S,
+        tensors: &'a [TensorInfo],
+        max_bytes: usize,
+        first: Row,
+        end: Row,
+    ) -> Self {
         Self {
             source,
             tensors,
             max_bytes: max_bytes as u64,
-            next: Row { tensor: 0, row: 0 },
+            next: first,
+            end,
             piece: Vec::new(),
             parts: VecDeque::new(),
         }
@@ -100,12 +121,26 @@ impl<'a, S: Source> Slices<'a, S> {
         }))
     }
 
+    /// How many rows of a tensor are still to be delivered.
+    fn rows_until_end(&self, tensor: usize, row: usize) -> usize {
+        let rows = self.tensors.get(tensor).map_or(0, TensorInfo::rows);
+        let end = match tensor.cmp(&self.end.tensor) {
+            Ordering::Less => rows,
+            Ordering::Equal => self.end.row.min(rows),
+            Ordering::Greater => 0,
+        };
+        end.saturating_sub(row)
+    }
+
     fn plan(&self) -> Option<Plan<'a>> {
         let Row {
             mut tensor,
             mut row,
         } = self.next;
         let first = self.tensors.get(tensor)?;
+        if self.rows_until_end(tensor, row) == 0 {
+            return None;
+        }
         let start = row_start(first, row);
         let mut end = start;
         let mut parts = VecDeque::new();
@@ -116,7 +151,11 @@ impl<'a, S: Source> Slices<'a, S> {
             }
             let room = self.max_bytes.saturating_sub(from - start);
             let fitting = usize::try_from(room).unwrap_or(usize::MAX) / info.row_bytes().max(1);
-            let count = match fitting.min(info.rows() - row) {
+            let left = self.rows_until_end(tensor, row);
+            if left == 0 {
+                break;
+            }
+            let count = match fitting.min(left) {
                 0 if parts.is_empty() => 1,
                 0 => break,
                 count => count,

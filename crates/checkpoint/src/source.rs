@@ -1,5 +1,6 @@
 //! Where the files of a checkpoint come from.
 
+use crate::digest::Digest;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
@@ -36,6 +37,17 @@ pub enum SourceError {
         got: u64,
     },
 
+    /// Trying again is of no use before somebody has done something.
+    #[error("{path} could not be read, {reason}: {remedy}")]
+    Blocked {
+        /// The path asked for.
+        path: String,
+        /// What stands in the way.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+
     /// The file system, the network or the store failed.
     #[error("{path} could not be read, {reason}: check that it can be reached, then try again")]
     Failed {
@@ -61,6 +73,19 @@ pub trait Source {
         path: &str,
         range: Range<u64>,
     ) -> impl Future<Output = Result<Vec<u8>, SourceError>>;
+
+    /// The SHA-256 of the whole file, where whoever publishes it says so.
+    fn digest(&self, path: &str) -> Option<Digest> {
+        let _ = path;
+        None
+    }
+
+    /// What changes when the file does, such as an `ETag`, where the source knows such a thing
+    /// and has been asked for the file's size. Only for files without a digest.
+    fn validator(&self, path: &str) -> Option<String> {
+        let _ = path;
+        None
+    }
 }
 
 impl<S: Source> Source for &S {
@@ -70,6 +95,14 @@ impl<S: Source> Source for &S {
 
     async fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, SourceError> {
         (**self).read(path, range).await
+    }
+
+    fn digest(&self, path: &str) -> Option<Digest> {
+        (**self).digest(path)
+    }
+
+    fn validator(&self, path: &str) -> Option<String> {
+        (**self).validator(path)
     }
 }
 

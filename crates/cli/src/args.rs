@@ -20,13 +20,17 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Write every tensor of one forward pass to a safetensors file
     Forward(ForwardArgs),
-    /// Say what a checkpoint is, how large under each recipe, and what would not fit this GPU
+    /// Pack a checkpoint's weights by a recipe, into a folder that loads quickly and can be
+    /// published anywhere static; run it again to go on after an interruption
+    Convert(ConvertArgs),
+    /// Say what a model is, how large under each recipe, and what would not fit this GPU
     Inspect(InspectArgs),
 }
 
 #[derive(ClapArgs)]
 pub(crate) struct Input {
-    /// Folder of a checkpoint as it is published: config.json, *.safetensors, tokenizer.json
+    /// Folder of a checkpoint as it is published (config.json, *.safetensors, tokenizer.json), or
+    /// of a packed model (manifest.json)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// Picture (PNG, JPEG, WebP, GIF, BMP); repeat it for prompts about several
@@ -49,9 +53,10 @@ pub(crate) struct Input {
     /// tokens in the released checkpoints
     #[arg(long)]
     pub(crate) no_sliding_window: bool,
-    /// Precision of the weights on the GPU; they are packed while they load
-    #[arg(long, value_name = "NAME", default_value = "as-stored", value_parser = recipe)]
-    pub(crate) recipe: Recipe,
+    /// Precision of the weights on the GPU; they are packed while they load. Without it they stay
+    /// as they are stored; a packed model has its own
+    #[arg(long, value_name = "NAME", value_parser = recipe)]
+    pub(crate) recipe: Option<Recipe>,
 }
 
 #[derive(ClapArgs)]
@@ -82,13 +87,32 @@ pub(crate) struct ForwardArgs {
 }
 
 #[derive(ClapArgs)]
+pub(crate) struct ConvertArgs {
+    /// Folder of a checkpoint as it is published
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// How to pack the weights
+    #[arg(long, value_name = "NAME", default_value = "q4", value_parser = recipe)]
+    pub(crate) recipe: Recipe,
+    /// Folder to write to; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Hub repository the checkpoint came from, for the manifest: google/paligemma2-3b-mix-224
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: Option<String>,
+    /// Commit of that repository, for the manifest
+    #[arg(long, value_name = "HEX", requires = "repository")]
+    pub(crate) commit: Option<String>,
+}
+
+#[derive(ClapArgs)]
 pub(crate) struct InspectArgs {
-    /// Folder of a checkpoint, or of its config.json alone
+    /// Folder of a checkpoint, of its config.json alone, or of a packed model
     #[arg(value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// Precision for which to say what would not fit the GPU
-    #[arg(long, value_name = "NAME", default_value = "as-stored", value_parser = recipe)]
-    pub(crate) recipe: Recipe,
+    /// Precision for which to say what would not fit the GPU; a packed model has its own
+    #[arg(long, value_name = "NAME", value_parser = recipe)]
+    pub(crate) recipe: Option<Recipe>,
 }
 
 fn recipe(name: &str) -> Result<Recipe, String> {

@@ -9,7 +9,7 @@ use crate::failure::{Failure, print};
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let gpu = Gpu::open(&GpuOptions::default()).await;
     let adapter = gpu.as_ref().ok().map(Gpu::info);
-    let found = paligemma_engine::inspect(Folder::new(&args.model), &args.recipe, adapter)
+    let found = paligemma_engine::inspect(Folder::new(&args.model), args.recipe.as_ref(), adapter)
         .await
         .map_err(|error| Failure::about(&args.model, &error))?;
     let mut out = describe(&found);
@@ -58,6 +58,20 @@ fn describe(found: &Inspection) -> String {
             }
         }
         None => out.push_str("weights     not here; sizes are as if they were bf16\n"),
+    }
+    if let Some(plan) = &found.packed {
+        let origin = match (&plan.origin.repository, &plan.origin.commit) {
+            (Some(name), Some(commit)) => format!(", from {name} at {commit}"),
+            (Some(name), None) => format!(", from {name}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "packed      by recipe {} in {} pieces, {} with its side files{origin}",
+            plan.recipe,
+            plan.pieces(),
+            bytes(plan.total_bytes()),
+        );
     }
     for (recipe, size) in &found.recipes {
         let _ = writeln!(
@@ -119,7 +133,7 @@ fn precisions(recipe: &Recipe) -> String {
 }
 
 /// Decimal units, as disks and downloads are measured.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     let count = count as f64;
     match count {
         c if c >= 1e9 => format!("{:.2} GB", c / 1e9),

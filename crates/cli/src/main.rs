@@ -1,7 +1,8 @@
-//! The `paligemma` command: run a checkpoint on pictures, look into a forward pass, inspect a
-//! checkpoint. Everything happens on this machine.
+//! The `paligemma` command: run a model on pictures, look into a forward pass, pack a checkpoint,
+//! inspect either. Everything happens on this machine.
 
 mod args;
+mod convert;
 mod failure;
 mod forward;
 mod inspect;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(args) => pollster::block_on(run::run(&args)),
         Command::Forward(args) => pollster::block_on(forward::forward(&args)),
+        Command::Convert(args) => pollster::block_on(convert::convert(&args)),
         Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
     };
     match outcome {

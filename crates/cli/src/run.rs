@@ -45,7 +45,7 @@ pub(crate) async fn open(
     if !input.model.is_dir() {
         return Err(Failure::mendable(format!(
             "{} is not a folder; give the folder of a checkpoint, with its config.json, \
-             safetensors and tokenizer.json",
+             safetensors and tokenizer.json, or of a packed model",
             input.model.display()
         )));
     }

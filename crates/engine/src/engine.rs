@@ -1,5 +1,7 @@
-use paligemma_checkpoint::{Checkpoint, Config, Family, Source, expected_tensors};
-use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions};
+use paligemma_checkpoint::{
+    Checkpoint, Config, Family, PackedSource, Pieces, Source, expected_tensors,
+};
+use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 use paligemma_model::{ImageFeatures, ModelError, ModelOptions, PaliGemma, Session, Taps};
 use paligemma_processor::{Processor, detections};
 use web_time::Instant;
@@ -8,6 +10,9 @@ use crate::answer::{Answer, CancelToken, Event, Stopped, Timings};
 use crate::error::EngineError;
 use crate::features::FeatureCache;
 use crate::picture::Picture;
+
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(crate) const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -66,19 +71,27 @@ pub enum Prompt<'a> {
 }
 
 impl Engine {
-    /// Opens the GPU and streams a checkpoint to it.
+    /// Opens the GPU and streams a model to it: a checkpoint as it is published or, where there is
+    /// a `manifest.json`, a packed model.
     ///
     /// # Errors
-    /// No usable GPU, a source that fails, a checkpoint that is damaged or not a PaliGemma.
+    /// No usable GPU, a source that fails, a model that is damaged or not a PaliGemma, a packed
+    /// model of another recipe than the one asked for.
     pub async fn load<S: Source>(
         source: S,
         options: &LoadOptions,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Self, EngineError> {
+        if PackedSource::is_there(&source).await? {
+            let packed = PackedSource::open(source).await?;
+            return Self::load_packed(&packed, options, on_event).await;
+        }
         let started = Instant::now();
         let gpu = Gpu::open(&options.gpu).await?;
         let checkpoint = Checkpoint::open(source).await?;
-        let processor = processor(&checkpoint).await?;
+        let tokenizer = checkpoint.file(TOKENIZER_FILE).await?;
+        let preprocessor = checkpoint.file(PREPROCESSOR_FILE).await?;
+        let processor = processor(checkpoint.config(), tokenizer, preprocessor)?;
         let total_bytes = checkpoint.total_bytes();
         let mut progress = |loaded_bytes| {
             on_event(Event::Loading {
@@ -89,7 +102,60 @@ impl Engine {
         progress(0);
         let model = PaliGemma::load(&gpu, &checkpoint, &options.model, &mut progress).await?;
         let info = ModelInfo::new(&checkpoint);
-        Ok(Self {
+        Ok(Self::new(gpu, model, processor, info, started))
+    }
+
+    /// Opens the GPU and sends a packed model to it, wherever its pieces are kept.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub async fn load_packed<P: Pieces>(
+        pieces: &P,
+        options: &LoadOptions,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Self, EngineError>
+    where
+        P::Piece: HostBytes,
+    {
+        let started = Instant::now();
+        let plan = &pieces.manifest().plan;
+        if let Some(recipe) = options.model.recipe.as_ref().map(|recipe| recipe.name)
+            && recipe != plan.recipe
+        {
+            return Err(EngineError::Recipe {
+                packed: plan.recipe.clone(),
+                asked: recipe,
+            });
+        }
+        let gpu = Gpu::open(&options.gpu).await?;
+        let config = Config::of_packed(pieces).await?;
+        let tokenizer = pieces.file(TOKENIZER_FILE).await?;
+        let preprocessor = pieces.file(PREPROCESSOR_FILE).await?;
+        let processor = processor(&config, tokenizer, preprocessor)?;
+        let total_bytes = plan.bytes;
+        let mut progress = |loaded_bytes| {
+            on_event(Event::Loading {
+                loaded_bytes,
+                total_bytes,
+            });
+        };
+        progress(0);
+        let model = PaliGemma::load_packed(&gpu, pieces, &options.model, &mut progress).await?;
+        let info = ModelInfo {
+            bytes: plan.bytes,
+            ..ModelInfo::of_configuration(&config)
+        };
+        Ok(Self::new(gpu, model, processor, info, started))
+    }
+
+    fn new(
+        gpu: Gpu,
+        model: PaliGemma,
+        processor: Processor,
+        info: ModelInfo,
+        started: Instant,
+    ) -> Self {
+        Self {
             gpu,
             model,
             processor,
@@ -97,7 +163,7 @@ impl Engine {
             load_ms: milliseconds(started),
             session: None,
             features: FeatureCache::default(),
-        })
+        }
     }
 
     /// What was loaded.
@@ -329,17 +395,13 @@ impl ModelInfo {
     }
 }
 
-pub(crate) async fn processor<S: Source>(
-    checkpoint: &Checkpoint<S>,
+pub(crate) fn processor(
+    config: &Config,
+    tokenizer: Option<Vec<u8>>,
+    preprocessor: Option<Vec<u8>>,
 ) -> Result<Processor, EngineError> {
-    let config = checkpoint.config();
-    let tokenizer = checkpoint
-        .file("tokenizer.json")
-        .await?
-        .ok_or(EngineError::NoTokenizer)?;
-    let preprocessor = checkpoint.file("preprocessor_config.json").await?;
     Ok(Processor::new(
-        &tokenizer,
+        tokenizer.ok_or(EngineError::NoTokenizer)?,
         preprocessor.as_deref(),
         config.vision.image_size,
         config.vision.num_patches(),

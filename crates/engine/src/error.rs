@@ -1,4 +1,4 @@
-use paligemma_checkpoint::{CheckpointError, SourceError};
+use paligemma_checkpoint::{CheckpointError, PackedError, SourceError};
 use paligemma_gpu::GpuError;
 use paligemma_model::ModelError;
 use paligemma_processor::{PictureError, ProcessorError};
@@ -14,6 +14,20 @@ pub enum EngineError {
     /// The checkpoint's files.
     #[error(transparent)]
     Checkpoint(CheckpointError),
+    /// A packed model.
+    #[error(transparent)]
+    Packed(PackedError),
+    /// A packed model was asked for by another recipe than its own.
+    #[error(
+        "the model is packed by the recipe {packed} and not by {asked}: leave the recipe out, or \
+         pack the original again"
+    )]
+    Recipe {
+        /// Its recipe.
+        packed: String,
+        /// The one that was asked for.
+        asked: &'static str,
+    },
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -48,6 +62,10 @@ pub enum ErrorKind {
     Picture,
     /// A file or a server could not be read.
     Source,
+    /// What is kept of the model could not be read, for reasons of the store.
+    Store,
+    /// What is kept of the model is not what was written; it can be fetched again.
+    Damaged,
     /// The checkpoint is not one this software can run, or is damaged.
     Checkpoint,
     /// The prompt does not fit the model.
@@ -62,7 +80,13 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(_) => ErrorKind::Source,
-            Self::Checkpoint(_) | Self::NoTokenizer => ErrorKind::Checkpoint,
+            Self::Checkpoint(_) | Self::NoTokenizer | Self::Recipe { .. } => ErrorKind::Checkpoint,
+            Self::Packed(error) => match error {
+                PackedError::Source(_) => ErrorKind::Source,
+                PackedError::Store(_) => ErrorKind::Store,
+                PackedError::Manifest(_) => ErrorKind::Checkpoint,
+                PackedError::Piece { .. } | PackedError::File { .. } => ErrorKind::Damaged,
+            },
             Self::Picture(_) => ErrorKind::Picture,
             Self::Gpu(error) => gpu_kind(error),
             Self::Model(error) => match error {
@@ -103,7 +127,23 @@ impl From<CheckpointError> for EngineError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::Source(error) => Self::Source(error),
+            CheckpointError::Packed(error) => error.into(),
             other => Self::Checkpoint(other),
+        }
+    }
+}
+
+impl From<SourceError> for EngineError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<PackedError> for EngineError {
+    fn from(error: PackedError) -> Self {
+        match error {
+            PackedError::Source(error) => Self::Source(error),
+            other => Self::Packed(other),
         }
     }
 }

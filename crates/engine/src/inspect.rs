@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 
-use paligemma_checkpoint::{Checkpoint, CheckpointError, Config, Dtype, Recipe, Source};
+use paligemma_checkpoint::{
+    Checkpoint, CheckpointError, Config, Dtype, PackedSource, Pieces, Plan, Recipe, Source,
+};
 use paligemma_gpu::AdapterInfo;
 use paligemma_model::{Misfit, misfits};
 
-use crate::engine::{ModelInfo, processor};
+use crate::engine::{ModelInfo, PREPROCESSOR_FILE, TOKENIZER_FILE, processor};
 use crate::error::EngineError;
 
 /// Tokens of prompt and answer beside the image's that [`inspect`] counts on.
@@ -22,6 +24,8 @@ pub struct Inspection {
     /// For each named recipe the bytes of the weights on the GPU. Without weights, as if they
     /// were stored in bf16.
     pub recipes: Vec<(Recipe, u64)>,
+    /// What it is packed as, if it is a packed model.
+    pub packed: Option<Plan>,
     /// Bytes of the KV cache for one picture and 256 tokens of text.
     pub kv_cache_bytes: u64,
 }
@@ -35,69 +39,138 @@ pub struct Stored {
     pub misfits: Vec<Misfit>,
 }
 
-/// Reads a checkpoint's configuration, headers and tokenizer; no weight is read. A folder with
+/// Reads a model's configuration, headers and tokenizer; no weight is read. A folder with
 /// nothing but a `config.json` is inspected as far as that goes.
 ///
 /// # Errors
 /// A source that fails, or a checkpoint that is damaged or not a PaliGemma.
 pub async fn inspect<S: Source>(
     source: S,
-    recipe: &Recipe,
+    recipe: Option<&Recipe>,
     adapter: Option<&AdapterInfo>,
 ) -> Result<Inspection, EngineError> {
+    if PackedSource::is_there(&source).await? {
+        return inspect_packed(PackedSource::open(source).await?, adapter).await;
+    }
     let config = Checkpoint::configuration(&source).await?;
-    let bytes_under = |stored| {
-        let all = Recipe::ALL.into_iter();
-        all.map(|recipe| {
-            let bytes = recipe.bytes(&config, stored);
-            (recipe, bytes)
-        })
-        .collect()
-    };
-    let text = &config.text;
-    let tokens = config.vision.num_patches() + TEXT_TOKENS;
-    let tokens = tokens.min(text.max_position_embeddings);
-    let kv = text.num_key_value_heads * text.head_dim.next_multiple_of(4);
-    let kv_cache_bytes = 8 * text.num_hidden_layers as u64 * kv as u64 * tokens as u64;
     if !has_weights(&source).await? {
         return Ok(Inspection {
             model: ModelInfo::of_configuration(&config),
             stored: None,
-            recipes: bytes_under(Dtype::BF16),
-            kv_cache_bytes,
+            recipes: bytes_under_recipes(&config, Dtype::BF16),
+            packed: None,
+            kv_cache_bytes: kv_cache_bytes(&config),
             config,
         });
     }
 
     let checkpoint = Checkpoint::open(source).await?;
-    processor(&checkpoint).await?;
-    let mut precisions = BTreeMap::new();
+    let tokenizer = checkpoint.file(TOKENIZER_FILE).await?;
+    let preprocessor = checkpoint.file(PREPROCESSOR_FILE).await?;
+    processor(&config, tokenizer, preprocessor)?;
+    let mut precisions = Precisions::default();
     for tensor in checkpoint.tensors() {
         let weights = tensor.rows() as u64 * tensor.cols() as u64;
-        let sums: &mut (usize, u64, u64) = precisions
-            .entry(format!("{:?}", tensor.dtype).to_lowercase())
-            .or_default();
-        sums.0 += 1;
-        sums.1 += weights;
-        sums.2 += weights * tensor.dtype.size() as u64;
+        let name = format!("{:?}", tensor.dtype).to_lowercase();
+        precisions.add(name, weights, weights * tensor.dtype.size() as u64);
     }
     // Released checkpoints have one type throughout; of another, the largest part counts.
     let types = checkpoint.tensors().iter();
     let stored = types
         .max_by_key(|tensor| tensor.byte_len())
         .map_or(Dtype::BF16, |tensor| tensor.dtype);
+    let recipe = recipe.unwrap_or(&Recipe::AS_STORED);
+    let tensors = checkpoint.tensors().iter().map(|tensor| {
+        let storage = recipe.storage_of(tensor);
+        (tensor.name.as_str(), tensor.rows(), tensor.cols(), storage)
+    });
     Ok(Inspection {
         model: ModelInfo::new(&checkpoint),
         stored: Some(Stored {
-            precisions,
+            precisions: precisions.0,
             misfits: adapter.map_or_else(Vec::new, |adapter| {
-                misfits(&config, checkpoint.tensors(), recipe, tokens, adapter)
+                misfits(&config, tensors, tokens(&config), adapter)
             }),
         }),
-        recipes: bytes_under(stored),
-        kv_cache_bytes,
+        recipes: bytes_under_recipes(&config, stored),
+        packed: None,
+        kv_cache_bytes: kv_cache_bytes(&config),
         config,
     })
+}
+
+async fn inspect_packed<S: Source>(
+    packed: PackedSource<S>,
+    adapter: Option<&AdapterInfo>,
+) -> Result<Inspection, EngineError> {
+    let config = Config::of_packed(&packed).await?;
+    let tokenizer = packed.file(TOKENIZER_FILE).await?;
+    let preprocessor = packed.file(PREPROCESSOR_FILE).await?;
+    processor(&config, tokenizer, preprocessor)?;
+    let plan = packed.into_manifest().plan;
+    let mut precisions = Precisions::default();
+    for tensor in &plan.tensors {
+        let (rows, columns) = tensor.extent();
+        let (weights, scales) = tensor.row_bytes();
+        precisions.add(
+            tensor.storage.to_string(),
+            rows as u64 * columns as u64,
+            rows as u64 * (weights + scales) as u64,
+        );
+    }
+    let tensors = plan.tensors.iter().map(|tensor| {
+        let (rows, columns) = tensor.extent();
+        (tensor.name.as_str(), rows, columns, tensor.storage)
+    });
+    Ok(Inspection {
+        model: ModelInfo {
+            bytes: plan.bytes,
+            ..ModelInfo::of_configuration(&config)
+        },
+        stored: Some(Stored {
+            precisions: precisions.0,
+            misfits: adapter.map_or_else(Vec::new, |adapter| {
+                misfits(&config, tensors, tokens(&config), adapter)
+            }),
+        }),
+        recipes: Vec::new(),
+        kv_cache_bytes: kv_cache_bytes(&config),
+        packed: Some(plan),
+        config,
+    })
+}
+
+/// Tensors, weights and bytes of each storage type.
+#[derive(Default)]
+struct Precisions(BTreeMap<String, (usize, u64, u64)>);
+
+impl Precisions {
+    fn add(&mut self, name: String, weights: u64, bytes: u64) {
+        let sums = self.0.entry(name).or_default();
+        sums.0 += 1;
+        sums.1 += weights;
+        sums.2 += bytes;
+    }
+}
+
+fn bytes_under_recipes(config: &Config, stored: Dtype) -> Vec<(Recipe, u64)> {
+    let all = Recipe::ALL.into_iter();
+    all.map(|recipe| {
+        let bytes = recipe.bytes(config, stored);
+        (recipe, bytes)
+    })
+    .collect()
+}
+
+/// Positions that [`inspect`] counts on.
+fn tokens(config: &Config) -> usize {
+    (config.vision.num_patches() + TEXT_TOKENS).min(config.text.max_position_embeddings)
+}
+
+fn kv_cache_bytes(config: &Config) -> u64 {
+    let text = &config.text;
+    let kv = text.num_key_value_heads * text.head_dim.next_multiple_of(4);
+    8 * text.num_hidden_layers as u64 * kv as u64 * tokens(config) as u64
 }
 
 async fn has_weights<S: Source>(source: &S) -> Result<bool, EngineError> {

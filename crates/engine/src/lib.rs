@@ -36,12 +36,14 @@ pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
 pub use inspect::{Inspection, Stored, inspect};
-#[cfg(not(target_arch = "wasm32"))]
-pub use paligemma_checkpoint::Folder;
 pub use paligemma_checkpoint::{
-    Checkpoint, Family, MemorySource, Precision, Recipe, Source, SourceError,
+    Checkpoint, Family, Ingest, IngestError, Kept, Manifest, MemorySource, ModelKey, Origin,
+    PackedSource, Pieces, Plan, Precision, Progress, Recipe, Source, SourceError, Stage, Store,
+    StoreError,
 };
-pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions};
+#[cfg(not(target_arch = "wasm32"))]
+pub use paligemma_checkpoint::{Folder, FolderStore};
+pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 pub use paligemma_model::{Misfit, ModelOptions};
 pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};
 pub use picture::Picture;

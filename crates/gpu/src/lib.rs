@@ -18,6 +18,7 @@ mod program;
 mod readback;
 pub mod shader;
 mod tensor;
+mod upload;
 
 pub use attention::{Attention, Heads, KvCache, RotaryTable};
 pub use device::{AdapterInfo, Gpu, GpuOptions};
@@ -27,3 +28,4 @@ pub use matrix::Matrix;
 pub use program::{Program, Recorder};
 pub use readback::Readback;
 pub use tensor::{Indices, Tensor};
+pub use upload::HostBytes;

@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::shader::{self, Shader};
+use crate::upload::{Destination, HostBytes};
 
 /// Inputs that a shader reads at a time; rows are padded with zeros to a multiple of it.
 const BLOCK: usize = 8;
@@ -204,21 +205,52 @@ impl Gpu {
             weight_bytes,
             scale_bytes,
         } = to.layout;
-        let fits = rows.start <= rows.end
-            && rows.end <= to.rows
-            && packed.weights.len() == rows.len() * weight_bytes
+        let fits = packed.weights.len() == rows.len() * weight_bytes
             && packed.scales.len() == rows.len() * scale_bytes;
         if !fits {
-            return Err(GpuError::Shape {
-                kernel: "write_matrix",
-                detail: format!(
-                    "{} and {} bytes as rows {rows:?} of [{}, {}]",
-                    packed.weights.len(),
-                    packed.scales.len(),
-                    to.rows,
-                    to.columns
-                ),
-            });
+            return Err(misplaced(to, &rows, packed.weights.len()));
+        }
+        self.write_planes(to, rows, (&packed.weights, 0), (&packed.scales, 0))
+    }
+
+    /// Uploads whole rows from `bytes`, in which their weights begin at byte `weights` and their
+    /// scales at byte `scales`.
+    ///
+    /// # Errors
+    /// Rows outside the matrix, or planes outside the bytes.
+    pub fn write_packed_rows(
+        &self,
+        to: &Matrix,
+        rows: Range<usize>,
+        bytes: &impl HostBytes,
+        weights: usize,
+        scales: usize,
+    ) -> Result<(), GpuError> {
+        self.write_planes(to, rows, (bytes, weights), (bytes, scales))
+    }
+
+    fn write_planes<B: HostBytes>(
+        &self,
+        to: &Matrix,
+        rows: Range<usize>,
+        weights: (&B, usize),
+        scales: (&B, usize),
+    ) -> Result<(), GpuError> {
+        let RowLayout {
+            weight_bytes,
+            scale_bytes,
+        } = to.layout;
+        let holds = |(bytes, start): (&B, usize), row_bytes: usize| {
+            let end = rows.len().checked_mul(row_bytes);
+            let end = end.and_then(|length| start.checked_add(length));
+            end.is_some_and(|end| end <= bytes.byte_len())
+        };
+        let fits = rows.start <= rows.end
+            && rows.end <= to.rows
+            && holds(weights, weight_bytes)
+            && holds(scales, scale_bytes);
+        if !fits {
+            return Err(misplaced(to, &rows, weights.0.byte_len()));
         }
         let mut row = rows.start;
         while row < rows.end {
@@ -226,17 +258,31 @@ impl Gpu {
             let first = shard * to.rows_per_shard;
             let end = rows.end.min(first + to.rows_per_shard);
             let planes = &to.shards[shard];
-            let write = |buffer: &Buffer, plane: &[u8], bytes: usize| {
-                let source = &plane[(row - rows.start) * bytes..(end - rows.start) * bytes];
-                let at = ((row - first) * bytes) as u64;
-                self.0.queue.write_buffer(buffer.raw(), at, source);
+            let write = |buffer: &Buffer, (bytes, start): (&B, usize), row_bytes: usize| {
+                let from = start + (row - rows.start) * row_bytes;
+                let destination = Destination {
+                    queue: &self.0.queue,
+                    buffer: buffer.raw(),
+                    at: ((row - first) * row_bytes) as u64,
+                };
+                bytes.upload(from..from + (end - row) * row_bytes, destination);
             };
-            write(&planes.weights, &packed.weights, weight_bytes);
-            if let Some(scales) = &planes.scales {
-                write(scales, &packed.scales, scale_bytes);
+            write(&planes.weights, weights, weight_bytes);
+            if let Some(buffer) = &planes.scales {
+                write(buffer, scales, scale_bytes);
             }
             row = end;
         }
         Ok(())
+    }
+}
+
+fn misplaced(to: &Matrix, rows: &Range<usize>, bytes: usize) -> GpuError {
+    GpuError::Shape {
+        kernel: "write_matrix",
+        detail: format!(
+            "{bytes} bytes as rows {rows:?} of [{}, {}]",
+            to.rows, to.columns
+        ),
     }
 }

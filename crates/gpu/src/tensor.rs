@@ -5,6 +5,7 @@ use paligemma_checkpoint::Dtype;
 use crate::buffer::Buffer;
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::upload::{Destination, HostBytes};
 
 /// f32 numbers on the GPU: `[rows, columns]`, each row padded with zeros to `stride` floats.
 ///
@@ -196,6 +197,48 @@ impl Gpu {
         bytes: &[u8],
     ) -> Result<(), GpuError> {
         self.write(to, first_row, &widen(dtype, bytes))
+    }
+
+    /// Uploads rows of little-endian f32 numbers, without padding between them, that begin at
+    /// byte `from`.
+    ///
+    /// # Errors
+    /// Rows outside the tensor or the bytes.
+    pub fn write_packed_numbers(
+        &self,
+        to: &Tensor,
+        rows: Range<usize>,
+        bytes: &impl HostBytes,
+        from: usize,
+    ) -> Result<(), GpuError> {
+        let row_bytes = to.columns * 4;
+        let end = rows.len().checked_mul(row_bytes);
+        let end = end.and_then(|length| from.checked_add(length));
+        let fits = rows.start <= rows.end
+            && rows.end <= to.rows
+            && end.is_some_and(|end| end <= bytes.byte_len());
+        if !fits {
+            return Err(GpuError::Shape {
+                kernel: "write_packed_numbers",
+                detail: format!("rows {rows:?} of [{}, {}]", to.rows, to.columns),
+            });
+        }
+        // Rows with padding between them go one by one: there are few, and the padding stays zero.
+        let at_once = if to.stride == to.columns {
+            rows.len()
+        } else {
+            1
+        };
+        for (step, row) in rows.clone().step_by(at_once.max(1)).enumerate() {
+            let start = from + step * at_once * row_bytes;
+            let destination = Destination {
+                queue: &self.0.queue,
+                buffer: to.buffer.raw(),
+                at: to.byte_offset() + (row * to.stride * 4) as u64,
+            };
+            bytes.upload(start..start + at_once * row_bytes, destination);
+        }
+        Ok(())
     }
 
     /// Uploads numbers from the start.

@@ -1,4 +1,4 @@
-use paligemma_checkpoint::{Config, Recipe, Storage, TensorInfo};
+use paligemma_checkpoint::{Config, Storage};
 use paligemma_gpu::AdapterInfo;
 
 use crate::decoder::mlp_stretch;
@@ -14,26 +14,25 @@ pub struct Misfit {
     pub available: u64,
 }
 
-/// What of a model does not fit an adapter at a sequence of `tokens`. Matrices are split by rows,
+/// What of a model does not fit an adapter at a sequence of `tokens`. A tensor is its name, its
+/// rows, its columns and how it is kept. Matrices are split by rows,
 /// so what matters is a single row, the vectors and the activations.
 #[must_use]
-pub fn misfits(
+pub fn misfits<'t>(
     config: &Config,
-    tensors: &[TensorInfo],
-    recipe: &Recipe,
+    tensors: impl Iterator<Item = (&'t str, usize, usize, Storage)>,
     tokens: usize,
     adapter: &AdapterInfo,
 ) -> Vec<Misfit> {
     let available = adapter.max_binding_bytes;
     let padded = |columns: usize| columns.next_multiple_of(8) as u64;
     let mut needs: Vec<(String, u64)> = tensors
-        .iter()
-        .map(|tensor| {
-            let bytes = match recipe.storage_of(tensor) {
-                Storage::Numbers => tensor.rows() as u64 * padded(tensor.cols()) * 4,
-                Storage::Matrix(precision) => precision.layout(tensor.cols()).weight_bytes as u64,
+        .map(|(name, rows, columns, storage)| {
+            let bytes = match storage {
+                Storage::Numbers => rows as u64 * padded(columns) * 4,
+                Storage::Matrix(precision) => precision.layout(columns).weight_bytes as u64,
             };
-            (tensor.name.clone(), bytes)
+            (name.to_owned(), bytes)
         })
         .collect();
     let (text, vision) = (&config.text, &config.vision);

@@ -1,5 +1,5 @@
-use paligemma_checkpoint::{Checkpoint, Config, Recipe, Source};
-use paligemma_gpu::{Gpu, Indices, Tensor};
+use paligemma_checkpoint::{Checkpoint, Config, Pieces, Recipe, Source};
+use paligemma_gpu::{Gpu, HostBytes, Indices, Tensor};
 
 use crate::decoder::Decoder;
 use crate::error::ModelError;
@@ -16,15 +16,15 @@ pub struct ModelOptions {
     /// Gemma 2's sliding window in every other layer, as transformers does it. PaliGemma 2 was
     /// trained without; it matters only to answers past `sliding_window` positions.
     pub sliding_window: bool,
-    /// Precision of each part's weights.
-    pub recipe: Recipe,
+    /// Precision of each part's weights; none: as they are stored. A packed model has its own.
+    pub recipe: Option<Recipe>,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
             sliding_window: true,
-            recipe: Recipe::AS_STORED,
+            recipe: None,
         }
     }
 }
@@ -56,19 +56,37 @@ impl PaliGemma {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
         let config = checkpoint.config().clone();
-        for (field, value) in [
-            ("text_config.head_dim", config.text.head_dim),
-            ("vision_config head size", config.vision.head_dim()),
-        ] {
-            if value > MAX_HEAD_DIM || !value.is_multiple_of(2) {
-                return Err(ModelError::Unsupported {
-                    field,
-                    value,
-                    supported: "even head sizes up to 256",
-                });
-            }
-        }
-        let mut weights = Weights::load(gpu, checkpoint, &options.recipe, progress).await?;
+        check(&config)?;
+        let recipe = options.recipe.as_ref().unwrap_or(&Recipe::AS_STORED);
+        let weights = Weights::load(gpu, checkpoint, recipe, progress).await?;
+        Self::assemble(gpu, config, weights, options).await
+    }
+
+    /// Sends a packed model to the GPU; `progress` hears the bytes so far, of those of its pieces.
+    ///
+    /// # Errors
+    /// A piece that is missing or damaged, a GPU that is too small.
+    pub async fn load_packed<P: Pieces>(
+        gpu: &Gpu,
+        pieces: &P,
+        options: &ModelOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, ModelError>
+    where
+        P::Piece: HostBytes,
+    {
+        let config = Config::of_packed(pieces).await?;
+        check(&config)?;
+        let weights = Weights::load_packed(gpu, pieces, progress).await?;
+        Self::assemble(gpu, config, weights, options).await
+    }
+
+    async fn assemble(
+        gpu: &Gpu,
+        config: Config,
+        mut weights: Weights,
+        options: &ModelOptions,
+    ) -> Result<Self, ModelError> {
         let vision = VisionTower::new(&config.vision, &mut weights)?;
         let decoder = Decoder::new(&config.text, options.sliding_window, &mut weights)?;
         let everything = gpu.indices("span of a picture", 2)?;
@@ -125,4 +143,21 @@ impl PaliGemma {
         gpu.finish().await?;
         Ok(ImageFeatures(features))
     }
+}
+
+/// Whether there are kernels for this configuration.
+fn check(config: &Config) -> Result<(), ModelError> {
+    for (field, value) in [
+        ("text_config.head_dim", config.text.head_dim),
+        ("vision_config head size", config.vision.head_dim()),
+    ] {
+        if value > MAX_HEAD_DIM || !value.is_multiple_of(2) {
+            return Err(ModelError::Unsupported {
+                field,
+                value,
+                supported: "even head sizes up to 256",
+            });
+        }
+    }
+    Ok(())
 }

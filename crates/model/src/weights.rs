@@ -1,7 +1,10 @@
 use std::collections::HashMap;
 
-use paligemma_checkpoint::{Checkpoint, Packed, Recipe, Source, Storage, pack};
-use paligemma_gpu::{Gpu, Matrix, Tensor};
+use futures_util::future;
+use paligemma_checkpoint::{
+    Checkpoint, CheckpointError, Packed, Pieces, Recipe, Source, Span, Storage, pack,
+};
+use paligemma_gpu::{Gpu, HostBytes, Matrix, Tensor};
 
 use crate::error::ModelError;
 
@@ -24,6 +27,100 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// Room for these tensors.
+    async fn allocate<'t>(
+        gpu: &Gpu,
+        tensors: impl Iterator<Item = (&'t str, usize, usize, Storage)>,
+    ) -> Result<Self, ModelError> {
+        let mut weights = Self {
+            matrices: HashMap::new(),
+            vectors: HashMap::new(),
+        };
+        for (name, rows, columns, storage) in tensors {
+            match storage {
+                Storage::Numbers => {
+                    let vector = gpu.tensor(name, rows, columns)?;
+                    weights.vectors.insert(name.to_owned(), vector);
+                }
+                Storage::Matrix(precision) => {
+                    let matrix = gpu.matrix(name, rows, columns, precision)?;
+                    weights.matrices.insert(name.to_owned(), matrix);
+                }
+            }
+        }
+        gpu.finish().await?;
+        Ok(weights)
+    }
+
+    /// Sends a packed model to the GPU, piece by piece; `progress` hears the bytes so far.
+    pub(crate) async fn load_packed<P: Pieces>(
+        gpu: &Gpu,
+        pieces: &P,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, ModelError>
+    where
+        P::Piece: HostBytes,
+    {
+        let plan = &pieces.manifest().plan;
+        let weights = Self::allocate(
+            gpu,
+            plan.tensors.iter().map(|tensor| {
+                let (rows, columns) = tensor.extent();
+                (tensor.name.as_str(), rows, columns, tensor.storage)
+            }),
+        )
+        .await?;
+        let count = plan.pieces();
+        let read = async |index| match index < count {
+            true => pieces.piece(index).await.map(Some),
+            false => Ok(None),
+        };
+        let mut loaded = 0;
+        let mut in_flight = 0;
+        let mut next = read(0).await.map_err(CheckpointError::from)?;
+        for index in 0..count {
+            let Some(piece) = next.take() else {
+                break;
+            };
+            let upload = async {
+                for (tensor, span) in plan.spans_of(index) {
+                    weights.write_span(gpu, &plan.tensors[tensor].name, span, &piece)?;
+                }
+                let bytes = plan.piece_len(index) as u64;
+                loaded += bytes;
+                in_flight += bytes;
+                if in_flight >= IN_FLIGHT {
+                    gpu.finish().await?;
+                    in_flight = 0;
+                }
+                Ok::<_, ModelError>(())
+            };
+            // The next piece is on its way while this one is being uploaded.
+            let (following, uploaded) = future::join(read(index + 1), upload).await;
+            uploaded?;
+            progress(loaded);
+            next = following.map_err(CheckpointError::from)?;
+        }
+        gpu.finish().await?;
+        Ok(weights)
+    }
+
+    fn write_span(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        span: Span,
+        piece: &impl HostBytes,
+    ) -> Result<(), ModelError> {
+        let rows = span.row..span.row + span.rows;
+        if let Some(matrix) = self.matrices.get(name) {
+            gpu.write_packed_rows(matrix, rows, piece, span.weights, span.scales)?;
+        } else if let Some(vector) = self.vectors.get(name) {
+            gpu.write_packed_numbers(vector, rows, piece, span.weights)?;
+        }
+        Ok(())
+    }
+
     /// Streams the checkpoint to the GPU, a few rows at a time; `progress` hears the bytes so far.
     pub(crate) async fn load<S: Source>(
         gpu: &Gpu,
@@ -31,25 +128,15 @@ impl Weights {
         recipe: &Recipe,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
-        let mut weights = Self {
-            matrices: HashMap::new(),
-            vectors: HashMap::new(),
-        };
         let tensors = checkpoint.tensors();
-        for tensor in tensors {
-            let (name, rows, columns) = (&tensor.name, tensor.rows(), tensor.cols());
-            match recipe.storage_of(tensor) {
-                Storage::Numbers => {
-                    let vector = gpu.tensor(name, rows, columns)?;
-                    weights.vectors.insert(name.clone(), vector);
-                }
-                Storage::Matrix(precision) => {
-                    let matrix = gpu.matrix(name, rows, columns, precision)?;
-                    weights.matrices.insert(name.clone(), matrix);
-                }
-            }
-        }
-        gpu.finish().await?;
+        let weights = Self::allocate(
+            gpu,
+            tensors.iter().map(|tensor| {
+                let storage = recipe.storage_of(tensor);
+                (tensor.name.as_str(), tensor.rows(), tensor.cols(), storage)
+            }),
+        )
+        .await?;
 
         let mut loaded = 0;
         let mut in_flight = 0;

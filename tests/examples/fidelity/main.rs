@@ -179,7 +179,7 @@ fn fingerprint(file: &PathBuf) -> Outcome<String> {
 fn load(model: &Path, recipe: &Recipe) -> Outcome<Engine> {
     let options = LoadOptions {
         model: ModelOptions {
-            recipe: recipe.clone(),
+            recipe: Some(recipe.clone()),
             ..ModelOptions::default()
         },
         ..LoadOptions::default()

@@ -32,7 +32,7 @@ fn engine<S: Source>(source: S, recipe: Recipe) -> Engine {
             ..GpuOptions::default()
         },
         model: ModelOptions {
-            recipe,
+            recipe: Some(recipe),
             ..ModelOptions::default()
         },
     };

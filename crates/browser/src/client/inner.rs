@@ -11,7 +11,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use crate::message;
+use crate::message::{self, Files};
 use crate::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind, Request};
 
 type Callback<T> = Box<dyn FnMut(T)>;
@@ -27,6 +27,15 @@ pub(super) struct Inner {
     problem_listeners: RefCell<Vec<Callback<Problem>>>,
     /// Kept alive as long as the worker may call them.
     listeners: RefCell<Option<Listeners>>,
+}
+
+/// What travels beside a request.
+pub(super) enum Beside<'a> {
+    Nothing,
+    /// A picture's bytes, transferred.
+    Bytes(ArrayBuffer),
+    /// Files, which the browser hands over without reading them.
+    Files(&'a Files),
 }
 
 enum State {
@@ -83,12 +92,12 @@ impl Inner {
     pub(super) fn request(
         self: &Rc<Self>,
         build: impl FnOnce(u32) -> Request,
-        bytes: Option<ArrayBuffer>,
+        beside: Beside<'_>,
         on_event: impl FnMut(Event) + 'static,
     ) -> u32 {
         let id = self.next_id();
         self.pending.borrow_mut().insert(id, Box::new(on_event));
-        if let Err(problem) = self.send(&build(id), bytes) {
+        if let Err(problem) = self.send(&build(id), beside) {
             // Not from within the caller's call: it may not be ready to hear of it.
             let weak = Rc::downgrade(self);
             spawn_local(async move {
@@ -103,7 +112,7 @@ impl Inner {
     /// Sends a request that has no answer. Nothing is lost when it cannot be sent: it then only
     /// concerns a worker that is gone.
     pub(super) fn notify(&self, request: &Request) {
-        let _ = self.send(request, None);
+        let _ = self.send(request, Beside::Nothing);
     }
 
     /// Registers `f` for the worker's end, or calls it when that has come already.
@@ -118,11 +127,19 @@ impl Inner {
         }
     }
 
-    fn send(&self, request: &Request, bytes: Option<ArrayBuffer>) -> Result<(), Problem> {
+    fn send(&self, request: &Request, beside: Beside<'_>) -> Result<(), Problem> {
         let message = message::to_js(request)?;
-        if let Some(bytes) = &bytes {
-            message::attach_bytes(&message, bytes)?;
-        }
+        let bytes = match beside {
+            Beside::Nothing => None,
+            Beside::Files(files) => {
+                message::attach_files(&message, files)?;
+                None
+            }
+            Beside::Bytes(bytes) => {
+                message::attach_bytes(&message, &bytes)?;
+                Some(bytes)
+            }
+        };
         let outgoing = Outgoing {
             id: request.id(),
             message,

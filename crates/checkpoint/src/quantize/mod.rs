@@ -106,6 +106,11 @@ pub fn pack(
     Ok(())
 }
 
+/// The value of a little-endian f16.
+pub(crate) fn widen_f16(bytes: [u8; 2]) -> f32 {
+    number::f16_to_f32(u16::from_le_bytes(bytes))
+}
+
 /// Whether every weight is a number that `to` can hold.
 fn check_row(to: Precision, row: &[f32]) -> Result<(), QuantizeError> {
     let largest = to.largest();

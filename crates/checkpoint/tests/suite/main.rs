@@ -7,6 +7,7 @@ mod bad_weights;
 mod config;
 mod names;
 mod open;
+mod packed;
 mod quantize;
 mod recipes;
 mod slices;

@@ -1,5 +1,9 @@
 use safetensors::{Dtype, SafeTensors};
 
+use serde_json::Value;
+use std::path::Path;
+use std::process::Output;
+
 use crate::{paligemma, path, root, scratch};
 
 fn json(args: &[&str]) -> serde_json::Value {
@@ -206,4 +210,84 @@ fn inspect_says_what_a_checkpoint_is() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+/// Packed once, it answers as when it is packed on every load, and says what it is.
+#[test]
+fn a_converted_model_is_read_like_the_original() {
+    let out = scratch("converted");
+    let model = root("web/demo/model");
+    let convert = |recipe: &str, out: &Path| {
+        paligemma(&[
+            "convert",
+            "--model",
+            path(&model),
+            "--recipe",
+            recipe,
+            "--out",
+            path(out),
+            "--repository",
+            "example/demo",
+        ])
+    };
+    let done = convert("q4", &out);
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let picture = root("web/demo/samples/scene01.png");
+    let run = |model: &Path, more: &[&str]| {
+        let prompt = ["run", "--json", "--prompt", "detect boat"];
+        let inputs = ["--model", path(model), "--image", path(&picture)];
+        paligemma(&[&prompt[..], &inputs, more].concat())
+    };
+    let ids = |output: &Output| -> Value {
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["token_ids"].clone()
+    };
+    let wanted = ids(&run(&model, &["--recipe", "q4"]));
+    assert!(wanted.as_array().unwrap().len() > 4);
+    assert_eq!(ids(&run(&out, &[])), wanted);
+    assert_eq!(ids(&run(&out, &["--recipe", "q4"])), wanted);
+
+    let refused = run(&out, &["--recipe", "q8"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("recipe q4 and not by q8"), "{said}");
+
+    let inspected = paligemma(&["inspect", path(&out)]);
+    let text = String::from_utf8(inspected.stdout).unwrap();
+    for part in ["recipe q4", "example/demo", "q4-g32", "q8-g64", "numbers"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+
+    // Again: nothing to do. By another recipe, or onto the original: refused.
+    assert!(convert("q4", &out).status.success());
+    for out in [&out, &model] {
+        let refused = convert("q8", out);
+        assert_eq!(refused.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("choose an"), "{said}");
+    }
+    let refused = paligemma(&[
+        "convert",
+        "--model",
+        path(&out),
+        "--out",
+        path(&scratch("again")),
+    ]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("packed already"));
+
+    // A later version of the format.
+    let manifest = std::fs::read_to_string(out.join("manifest.json")).unwrap();
+    let later = manifest.replacen("\"version\":1", "\"version\":9", 1);
+    std::fs::write(out.join("manifest.json"), later).unwrap();
+    let refused = run(&out, &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("version 9") && said.contains("newer"),
+        "{said}"
+    );
 }

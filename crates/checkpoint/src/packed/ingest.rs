@@ -1,0 +1,580 @@
+//! From a source into a store: fetched, packed, checked, kept, a piece at a time.
+
+use futures_util::future;
+use std::collections::BTreeMap;
+
+use super::hashing::Hashing;
+use super::manifest::Manifest;
+use super::pieces::{PackedError, PackedSource, Pieces};
+use super::plan::{ModelKey, Plan, Span};
+use super::store::{Mark, Record, State, Store, StoreError};
+use crate::checkpoint::Checkpoint;
+use crate::digest::Digest;
+use crate::error::CheckpointError;
+use crate::quantize::{Packed, QuantizeError, pack, widen_f16};
+use crate::recipe::Storage;
+use crate::slices::{Row, Slices};
+use crate::source::{Source, SourceError, read_exact};
+use crate::tensor::{Dtype, TensorInfo};
+
+/// Bytes read and packed at a time; with the piece they become, all that is in memory.
+const PORTION: usize = 2 << 20;
+
+/// Why a model could not be brought into a store. What had arrived is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The checkpoint or its source.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+
+    /// The packed model it comes from.
+    #[error(transparent)]
+    Packed(PackedError),
+
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// Weights that cannot be packed as the recipe says.
+    #[error("tensor `{tensor}`: {reason}")]
+    Quantize {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with its weights.
+        reason: QuantizeError,
+    },
+
+    /// A piece that was fetched again is not what it was.
+    #[error(
+        "piece {index} came out differently from what was stored before, so its source has \
+         changed: delete the model and fetch it anew"
+    )]
+    Different {
+        /// Which.
+        index: usize,
+    },
+
+    /// A file is not the one that its publisher describes.
+    #[error(
+        "{path} does not have the SHA-256 that its publisher states, it was damaged on the way or \
+         has changed: what came from it was thrown away, fetch it again"
+    )]
+    Changed {
+        /// The file.
+        path: String,
+    },
+}
+
+impl From<SourceError> for IngestError {
+    fn from(error: SourceError) -> Self {
+        Self::Checkpoint(error.into())
+    }
+}
+
+impl From<PackedError> for IngestError {
+    fn from(error: PackedError) -> Self {
+        match error {
+            PackedError::Source(error) => error.into(),
+            PackedError::Store(error) => Self::Store(error),
+            other => Self::Packed(other),
+        }
+    }
+}
+
+/// What is being done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Side files, such as the tokenizer, arrive.
+    Files,
+    /// Weights arrive, are packed and stored.
+    Weights,
+    /// What is stored is read back and checked.
+    Checking,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Bytes of the source that need not be read any more.
+    pub read_bytes: u64,
+    /// Bytes of the source that the whole model takes.
+    pub total_read_bytes: u64,
+    /// Bytes stored; while checking, bytes checked.
+    pub stored_bytes: u64,
+    /// Bytes that the whole model takes in the store.
+    pub total_stored_bytes: u64,
+}
+
+enum Material<'a, S> {
+    Checkpoint(&'a Checkpoint<S>),
+    Packed(&'a PackedSource<S>),
+}
+
+/// Brings one model into a store. Run it again after whatever stopped it, in this program or in
+/// another: it goes on with the first piece that is not there. Dropping its future stops it.
+pub struct Ingest<'a, S, T> {
+    material: Material<'a, S>,
+    store: &'a T,
+    plan: Plan,
+    key: ModelKey,
+}
+
+impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
+    /// Packs a checkpoint as planned. `plan` is [`Plan::new`]'s of this checkpoint.
+    pub fn quantize(checkpoint: &'a Checkpoint<S>, plan: Plan, store: &'a T) -> Self {
+        Self::new(Material::Checkpoint(checkpoint), plan, store)
+    }
+
+    /// Copies a packed model.
+    pub fn copy(packed: &'a PackedSource<S>, store: &'a T) -> Self {
+        let plan = packed.manifest().plan.clone();
+        Self::new(Material::Packed(packed), plan, store)
+    }
+
+    fn new(material: Material<'a, S>, plan: Plan, store: &'a T) -> Self {
+        let key = plan.key();
+        Self {
+            material,
+            store,
+            plan,
+            key,
+        }
+    }
+
+    /// Does it. Returns the contents of the complete model.
+    ///
+    /// # Errors
+    /// If the source or the store fails, or if the weights are not what they should be.
+    pub async fn run(
+        mut self,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Manifest, IngestError> {
+        if self.store.model(&self.key).await?.is_none() {
+            self.put_record(State::Partial).await?;
+        }
+        let mut tally = Tally::new(&self.plan, &self.material);
+        tally.report(Stage::Files, on_progress);
+        self.fetch_files().await?;
+
+        let mut digests = self.stored_digests().await?;
+        digests.keys().for_each(|index| tally.add(*index));
+        let missing = (0..self.plan.pieces()).filter(|index| !digests.contains_key(index));
+        let missing: Vec<usize> = missing.collect();
+        tally.report(Stage::Weights, on_progress);
+        self.fetch_pieces(&missing, &mut digests, &mut tally, on_progress)
+            .await?;
+
+        let all: Vec<usize> = digests.keys().copied().collect();
+        let damaged = self.check(&all, &digests, &mut tally, on_progress).await?;
+        if !damaged.is_empty() {
+            self.fetch_pieces(&damaged, &mut digests, &mut tally, &mut |_| ())
+                .await?;
+            let still = self
+                .check(&damaged, &digests, &mut tally, &mut |_| ())
+                .await?;
+            if let Some(index) = still.first() {
+                return Err(StoreError::Damaged {
+                    what: format!("piece {index}"),
+                }
+                .into());
+            }
+        }
+        self.put_record(State::Complete).await?;
+        Ok(Manifest {
+            plan: self.plan,
+            digests: digests.into_values().collect(),
+        })
+    }
+
+    async fn put_record(&self, state: State) -> Result<(), IngestError> {
+        let record = Record {
+            plan: self.plan.clone(),
+            state,
+        };
+        Ok(self.store.put_model(&record).await?)
+    }
+
+    /// Side files that are not there yet; their digests become part of the plan.
+    async fn fetch_files(&mut self) -> Result<(), IngestError> {
+        for file in &mut self.plan.files {
+            let stored = self.store.file(&self.key, &file.path).await?;
+            let stored = stored.filter(|bytes| {
+                bytes.len() as u64 == file.bytes
+                    && file.sha256.is_none_or(|sha256| sha256 == Digest::of(bytes))
+            });
+            let bytes = match (stored, &self.material) {
+                (Some(bytes), _) => bytes,
+                (None, Material::Checkpoint(checkpoint)) => {
+                    let source = checkpoint.source();
+                    let bytes = read_exact(source, &file.path, 0..file.bytes).await?;
+                    if file
+                        .sha256
+                        .is_some_and(|sha256| sha256 != Digest::of(&bytes))
+                    {
+                        return Err(IngestError::Changed {
+                            path: file.path.clone(),
+                        });
+                    }
+                    self.store.put_file(&self.key, &file.path, &bytes).await?;
+                    bytes
+                }
+                (None, Material::Packed(packed)) => {
+                    let bytes = packed.file(&file.path).await?.unwrap_or_default();
+                    self.store.put_file(&self.key, &file.path, &bytes).await?;
+                    bytes
+                }
+            };
+            file.sha256 = Some(Digest::of(&bytes));
+        }
+        Ok(())
+    }
+
+    /// The digests of the pieces that need not be fetched.
+    async fn stored_digests(&self) -> Result<BTreeMap<usize, Digest>, IngestError> {
+        let marks = self.store.marks(&self.key).await?.into_iter();
+        let mut digests: BTreeMap<_, _> = marks
+            .filter(|mark| mark.index < self.plan.pieces())
+            .map(|mark| (mark.index, mark.sha256))
+            .collect();
+        if let Material::Packed(packed) = &self.material {
+            let wanted = &packed.manifest().digests;
+            digests.retain(|index, digest| wanted.get(*index) == Some(digest));
+        }
+        Ok(digests)
+    }
+
+    /// Fetches pieces. While one is being stored, the next is already on its way. A piece with a
+    /// digest must come out as it was.
+    async fn fetch_pieces(
+        &self,
+        wanted: &[usize],
+        digests: &mut BTreeMap<usize, Digest>,
+        tally: &mut Tally,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), IngestError> {
+        let Some(&first) = wanted.first() else {
+            return Ok(());
+        };
+        // Files are hashed only where they are read in one go to their end: to hash what lies
+        // between a few pieces would be to fetch it.
+        let to_the_end = wanted.len() == self.plan.pieces() - first;
+        let state = match first.checked_sub(1) {
+            _ if !to_the_end => None,
+            None => Some(Vec::new()),
+            Some(last) => {
+                let marks = self.store.marks(&self.key).await?.into_iter();
+                let mut marks = marks.filter(|mark| mark.index == last);
+                marks.next().map(|mark| mark.hashing)
+            }
+        };
+        let mut maker = Maker::new(self, state.as_deref());
+        let mut ready: Option<(usize, Vec<u8>, Vec<u8>)> = None;
+        let mut waiting = wanted.iter().copied();
+        loop {
+            let next = waiting.next();
+            if next.is_none() && ready.is_none() {
+                return Ok(());
+            }
+            let making = async {
+                match next {
+                    Some(index) => maker.piece(index).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let storing = async {
+                match ready.take() {
+                    Some((index, bytes, hashing)) => {
+                        let expected = digests.get(&index).copied();
+                        self.put(index, &bytes, hashing, expected).await.map(Some)
+                    }
+                    None => Ok(None),
+                }
+            };
+            let (made, stored) = future::join(making, storing).await;
+            if let Some((index, digest)) = stored? {
+                digests.insert(index, digest);
+                tally.add(index);
+                tally.report(Stage::Weights, on_progress);
+            }
+            let made = match made {
+                Ok(made) => made,
+                Err(IngestError::Changed { path }) => {
+                    self.throw_away(&path).await?;
+                    return Err(IngestError::Changed { path });
+                }
+                Err(other) => return Err(other),
+            };
+            ready = next
+                .zip(made)
+                .map(|(index, bytes)| (index, bytes, maker.state()));
+        }
+    }
+
+    async fn put(
+        &self,
+        index: usize,
+        bytes: &[u8],
+        hashing: Vec<u8>,
+        expected: Option<Digest>,
+    ) -> Result<(usize, Digest), IngestError> {
+        let piece = self.store.piece_of(bytes);
+        let sha256 = self.store.digest(&piece).await?;
+        if expected.is_some_and(|expected| expected != sha256) {
+            return Err(IngestError::Different { index });
+        }
+        let mark = Mark {
+            index,
+            sha256,
+            hashing,
+        };
+        self.store.put_piece(&self.key, &mark, piece).await?;
+        Ok((index, sha256))
+    }
+
+    /// Forgets every piece with rows from a file.
+    async fn throw_away(&self, path: &str) -> Result<(), IngestError> {
+        let Material::Checkpoint(checkpoint) = &self.material else {
+            return Ok(());
+        };
+        let tensors = self.plan.tensors.iter().zip(checkpoint.tensors());
+        let mut pieces: Vec<usize> = tensors
+            .filter(|(_, info)| info.file == path)
+            .flat_map(|(tensor, _)| tensor.spans.iter().map(|span| span.piece))
+            .collect();
+        pieces.dedup();
+        Ok(self.store.forget(&self.key, &pieces).await?)
+    }
+
+    /// Reads pieces back; which are not what they were.
+    async fn check(
+        &self,
+        indices: &[usize],
+        digests: &BTreeMap<usize, Digest>,
+        tally: &mut Tally,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<usize>, IngestError> {
+        let mut damaged = Vec::new();
+        let mut checked = 0;
+        for &index in indices {
+            let piece = self.store.piece(&self.key, index).await?;
+            let right = match piece {
+                Some(piece) => Some(&self.store.digest(&piece).await?) == digests.get(&index),
+                None => false,
+            };
+            if !right {
+                damaged.push(index);
+            }
+            checked += self.plan.piece_len(index) as u64;
+            tally.stored = checked;
+            tally.report(Stage::Checking, on_progress);
+        }
+        Ok(damaged)
+    }
+}
+
+/// Makes pieces, one after the other.
+struct Maker<'a, S, T> {
+    ingest: &'a Ingest<'a, S, T>,
+    hashing: Option<Hashing<'a, S>>,
+}
+
+impl<'a, S: Source, T: Store> Maker<'a, S, T> {
+    fn new(ingest: &'a Ingest<'a, S, T>, state: Option<&[u8]>) -> Self {
+        let hashing = match &ingest.material {
+            Material::Checkpoint(checkpoint) => Some(Hashing::new(checkpoint.source(), state)),
+            Material::Packed(_) => None,
+        };
+        Self { ingest, hashing }
+    }
+
+    fn state(&self) -> Vec<u8> {
+        self.hashing.as_ref().map_or_else(Vec::new, Hashing::state)
+    }
+
+    async fn piece(&mut self, index: usize) -> Result<Vec<u8>, IngestError> {
+        match (&self.ingest.material, &self.hashing) {
+            (Material::Checkpoint(checkpoint), Some(source)) => {
+                self.packed(index, checkpoint, source).await
+            }
+            (Material::Packed(packed), _) => match packed.piece(index).await {
+                // A byte that fell over on the way is no reason to give up.
+                Err(PackedError::Piece { .. }) => Ok(packed.piece(index).await?),
+                other => Ok(other?),
+            },
+            (Material::Checkpoint(_), None) => Ok(Vec::new()),
+        }
+    }
+
+    async fn packed(
+        &self,
+        index: usize,
+        checkpoint: &Checkpoint<S>,
+        source: &Hashing<'a, S>,
+    ) -> Result<Vec<u8>, IngestError> {
+        let plan = &self.ingest.plan;
+        let mut piece = vec![0; plan.piece_len(index)];
+        let spans: Vec<(usize, Span)> = plan.spans_of(index).collect();
+        let (Some(&(first, from)), Some(&(last, to))) = (spans.first(), spans.last()) else {
+            return Ok(piece);
+        };
+        let tensors = checkpoint.tensors();
+        let mut slices = Slices::between(
+            source,
+            tensors,
+            PORTION,
+            Row {
+                tensor: first,
+                row: from.row,
+            },
+            Row {
+                tensor: last,
+                row: to.row + to.rows,
+            },
+        );
+        let mut spans = spans.into_iter().peekable();
+        let mut rows = Packed::default();
+        while let Some(slice) = slices.next().await? {
+            while spans
+                .next_if(|(tensor, _)| *tensor < slice.tensor)
+                .is_some()
+            {}
+            let (Some((_, span)), Some(info)) = (spans.peek(), tensors.get(slice.tensor)) else {
+                break;
+            };
+            let storage = plan.tensors[slice.tensor].storage;
+            pack_rows(storage, info, &slice.bytes, &mut rows).map_err(|reason| {
+                IngestError::Quantize {
+                    tensor: info.name.clone(),
+                    reason: reason.in_rows_from(slice.rows.start),
+                }
+            })?;
+            let (weight_bytes, scale_bytes) = storage.row_bytes(info.cols());
+            let row = slice.rows.start - span.row;
+            place(&mut piece, span.weights + row * weight_bytes, &rows.weights);
+            place(&mut piece, span.scales + row * scale_bytes, &rows.scales);
+        }
+        self.finish_files(index, checkpoint, source, first..=last)
+            .await?;
+        Ok(piece)
+    }
+
+    /// Compares the digests of the files whose last rows are in this piece.
+    async fn finish_files(
+        &self,
+        index: usize,
+        checkpoint: &Checkpoint<S>,
+        source: &Hashing<'a, S>,
+        within: std::ops::RangeInclusive<usize>,
+    ) -> Result<(), IngestError> {
+        let tensors = checkpoint.tensors();
+        for at in within {
+            let Some(info) = tensors.get(at) else {
+                continue;
+            };
+            let ends_file = tensors
+                .get(at + 1)
+                .is_none_or(|next| next.file != info.file);
+            let spans = &self.ingest.plan.tensors[at].spans;
+            let ends_here = spans.last().is_some_and(|span| span.piece == index);
+            let file = checkpoint.files().iter().find(|f| f.path == info.file);
+            if let Some(file) = file.filter(|_| ends_file && ends_here)
+                && source.finish(&file.path, file.bytes).await? == Some(false)
+            {
+                return Err(IngestError::Changed {
+                    path: file.path.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place(piece: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(room) = piece.get_mut(at..at + bytes.len()) {
+        room.copy_from_slice(bytes);
+    }
+}
+
+/// Rows of a checkpoint as a piece holds them.
+fn pack_rows(
+    storage: Storage,
+    info: &TensorInfo,
+    bytes: &[u8],
+    out: &mut Packed,
+) -> Result<(), QuantizeError> {
+    match storage {
+        Storage::Matrix(precision) => pack(precision, info.dtype, info.cols(), bytes, out),
+        Storage::Numbers => {
+            out.scales.clear();
+            out.weights.clear();
+            match info.dtype {
+                Dtype::F32 => out.weights.extend_from_slice(bytes),
+                Dtype::BF16 => out
+                    .weights
+                    .extend(bytes.chunks_exact(2).flat_map(|b| [0, 0, b[0], b[1]])),
+                Dtype::F16 => out.weights.extend(
+                    bytes
+                        .chunks_exact(2)
+                        .flat_map(|b| widen_f16([b[0], b[1]]).to_le_bytes()),
+                ),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Counts bytes by pieces.
+struct Tally {
+    /// For each piece the bytes read for it and the bytes it has.
+    pieces: Vec<(u64, u64)>,
+    read: u64,
+    stored: u64,
+    total_read: u64,
+    total_stored: u64,
+}
+
+impl Tally {
+    fn new<S: Source>(plan: &Plan, material: &Material<'_, S>) -> Self {
+        let mut pieces: Vec<(u64, u64)> = (0..plan.pieces())
+            .map(|index| (0, plan.piece_len(index) as u64))
+            .collect();
+        match material {
+            Material::Packed(_) => pieces.iter_mut().for_each(|(read, bytes)| *read = *bytes),
+            Material::Checkpoint(checkpoint) => {
+                for (tensor, info) in plan.tensors.iter().zip(checkpoint.tensors()) {
+                    for span in &tensor.spans {
+                        if let Some((read, _)) = pieces.get_mut(span.piece) {
+                            *read += span.rows as u64 * info.row_bytes() as u64;
+                        }
+                    }
+                }
+            }
+        }
+        Self {
+            read: 0,
+            stored: 0,
+            total_read: pieces.iter().map(|(read, _)| read).sum(),
+            total_stored: pieces.iter().map(|(_, stored)| stored).sum(),
+            pieces,
+        }
+    }
+
+    fn add(&mut self, index: usize) {
+        if let Some((read, stored)) = self.pieces.get(index) {
+            self.read += read;
+            self.stored += stored;
+        }
+    }
+
+    fn report(&self, stage: Stage, on_progress: &mut dyn FnMut(Progress)) {
+        on_progress(Progress {
+            stage,
+            read_bytes: self.read,
+            total_read_bytes: self.total_read,
+            stored_bytes: self.stored,
+            total_stored_bytes: self.total_stored,
+        });
+    }
+}

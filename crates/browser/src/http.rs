@@ -2,40 +2,61 @@
 //!
 //! Servers differ: some know no ranges (they send the whole file, of which only the asked bytes
 //! are kept), some answer an unknown path with the start page, some hide headers from other
-//! origins. `verdict` judges an answer's head, `body` reads what follows it.
+//! origins. `verdict` judges an answer's head, `body` reads what follows it, `identity` notices a
+//! file that is replaced meanwhile.
 
 mod address;
 mod body;
+mod identity;
+mod patience;
+mod stretch;
+mod token;
 mod verdict;
 
-use std::cell::RefCell;
+pub(crate) use address::{Address, Location, escape};
+pub use patience::Patience;
+pub use token::Token;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use gloo_timers::future::TimeoutFuture;
 use paligemma_checkpoint::{Source, SourceError};
 
-use self::address::{Address, Location};
-use self::body::{Body, fetch};
-use self::verdict::{Plan, Refusal, Size, judge_head, judge_read, judge_size};
-
-/// Pauses before the second and later attempts, in milliseconds: long enough for a dropped
-/// Wi-Fi to come back, short enough that nobody thinks the page hangs.
-const PAUSES_MS: [u32; 3] = [300, 1000, 3000];
-
-/// The longest that a server's `Retry-After` is obeyed, in milliseconds.
-const LONGEST_PAUSE_MS: u32 = 10_000;
+use self::body::{Answer, Body, Line};
+use self::identity::{Identity, Pin};
+use self::patience::Attempts;
+use self::stretch::{Last, WIDEST_GAP};
+use self::verdict::{
+    Ask, Head, Plan, Refusal, Size, explain_denied, judge_head, judge_read, judge_size, judge_whole,
+};
 
 /// The files under one URL.
+///
+/// Reads that follow each other in a file flow from one answer; a read that looks at a few bytes
+/// asks for these only. When a connection breaks or stalls, what has arrived stays, and the next
+/// request begins with the first byte that is missing.
 pub struct HttpFolder {
     address: Address,
-    /// The rest of a file from a server without ranges, so that reading on from where the last
-    /// read ended does not fetch the beginning again.
+    token: Option<Token>,
+    patience: Patience,
+    pin: Pin,
+    /// The page on which a hub's repository gives access to itself.
+    gate: Option<String>,
+    known: RefCell<BTreeMap<String, Identity>>,
+    /// The rest of a file, from where the last read of it ended.
     open: RefCell<Option<OpenFile>>,
+    last: RefCell<Last>,
+    received: Rc<Cell<u64>>,
 }
 
 struct OpenFile {
     path: String,
     body: Body,
+    /// How many bytes may be skipped to get to where the next read begins.
+    widest_gap: u64,
 }
 
 impl HttpFolder {
@@ -44,86 +65,274 @@ impl HttpFolder {
     /// # Errors
     /// [`SourceError::Refused`] when `url` is not an `http:` or `https:` address.
     pub fn new(url: &str) -> Result<Self, SourceError> {
-        Ok(Self {
-            address: Address::parse(url)?,
-            open: RefCell::new(None),
-        })
+        Ok(Self::at(Address::parse(url)?))
+    }
+
+    pub(crate) fn at(address: Address) -> Self {
+        Self {
+            address,
+            token: None,
+            patience: Patience::default(),
+            pin: Pin::FirstSeen,
+            gate: None,
+            known: RefCell::default(),
+            open: RefCell::default(),
+            last: RefCell::default(),
+            received: Rc::default(),
+        }
+    }
+
+    /// Sends this access token along, to the server of the folder's URL and to no other.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<Token>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// Waits for this server as long as that.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Names the page on which a person gets access.
+    pub(crate) fn with_gate(mut self, page: String) -> Self {
+        self.gate = Some(page);
+        self
+    }
+
+    /// Expects the files of a commit, which are this long.
+    pub(crate) fn with_commit<'a>(
+        mut self,
+        commit: &str,
+        sizes: impl Iterator<Item = (&'a String, u64)>,
+    ) -> Self {
+        self.pin = Pin::Commit(commit.to_owned());
+        let known = sizes.map(|(path, bytes)| (path.clone(), Identity::sized(bytes)));
+        self.known = RefCell::new(known.collect());
+        self
+    }
+
+    /// Bytes that have arrived so far, of all files, those read again included.
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    fn line(&self) -> Line {
+        Line {
+            authorization: self.token.as_ref().map(Token::authorization),
+            stall_ms: self.patience.stall_ms,
+            received: Rc::clone(&self.received),
+        }
     }
 
     async fn ask_size(&self, at: &Location) -> Result<Size, Refusal> {
         // The range makes browsers ask for the file as it is, not compressed in transit, so that
         // the length is the file's.
-        let head = fetch(&at.url, "HEAD", Some(0..1)).await;
-        if let Ok(answer) = head {
-            let size = judge_head(&answer.head(), &at.path);
+        let first = Ask::exactly(&(0..1)).header();
+        let line = self.line();
+        if let Ok(answer) = line.fetch(&at.url, "HEAD", Some(&first)).await {
+            let head = answer.head();
             answer.abandon();
-            if let Some(size) = size {
+            if let Some(size) = judge_head(&head, &at.path) {
+                self.recognize(&at.path, &head, size)?;
                 return Ok(size);
             }
         }
-        let answer = fetch(&at.url, "GET", Some(0..1)).await?;
-        match judge_size(&answer.head(), &at.path) {
-            Ok(Some(size)) => {
+        let answer = line.fetch(&at.url, "GET", Some(&first)).await?;
+        let head = answer.head();
+        let size = match settle(answer, |head| judge_size(head, &at.path))? {
+            (answer, Some(size)) => {
                 answer.abandon();
-                Ok(size)
+                size
             }
-            Ok(None) => Ok(Size::Bytes(answer.into_body()?.count().await?)),
-            Err(refusal) => {
-                answer.abandon();
-                Err(refusal)
-            }
+            (answer, None) => Size::Bytes(answer.into_body(0, None)?.count().await?),
+        };
+        self.recognize(&at.path, &head, size)?;
+        Ok(size)
+    }
+
+    fn recognize(&self, path: &str, head: &Head, size: Size) -> Result<(), Refusal> {
+        match size {
+            Size::Bytes(_) if head.status < 300 => self.meet(path, head),
+            // Nothing is known of a file that is not there, nor of an empty one.
+            _ => Ok(()),
         }
     }
 
-    async fn ask_range(&self, at: &Location, range: &Range<u64>) -> Result<Vec<u8>, Refusal> {
-        if let Some(mut body) = self.reopen(&at.path, range.start) {
+    fn meet(&self, path: &str, head: &Head) -> Result<(), Refusal> {
+        let mut known = self.known.borrow_mut();
+        known
+            .entry(path.to_owned())
+            .or_default()
+            .meet(head, &self.pin)
+    }
+
+    fn bytes(&self, path: &str) -> Option<u64> {
+        self.known.borrow().get(path)?.bytes
+    }
+
+    /// Appends to `bytes`, which holds the beginning of `range`, until it holds all of it.
+    async fn fill(
+        &self,
+        at: &Location,
+        range: &Range<u64>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let missing = |bytes: &Vec<u8>| range.start + bytes.len() as u64;
+        if let Some(mut open) = self.reopen(&at.path, missing(bytes)) {
             // A connection that broke in the pause between two reads is no failed attempt.
-            if let Ok(bytes) = body.take(range).await {
-                self.keep_open(&at.path, body);
-                return Ok(bytes);
+            if let Ok(true) = open.body.fill(range, bytes).await {
+                self.keep_open(open);
+                return Ok(());
             }
         }
-        let answer = fetch(&at.url, "GET", Some(range.clone())).await?;
-        match judge_read(&answer.head(), &at.path, range) {
-            Ok(Plan::Part) => {
-                let mut body = answer.into_body()?;
-                let bytes = body.take(&(0..range.end - range.start)).await?;
-                body.expect_end().await?;
-                Ok(bytes)
-            }
-            Ok(Plan::Whole) => {
-                let mut body = answer.into_body()?;
-                let bytes = body.take(range).await?;
-                self.keep_open(&at.path, body);
-                Ok(bytes)
-            }
-            Err(refusal) => {
+        let line = self.line();
+        loop {
+            let before = bytes.len();
+            let last = self.last.borrow().clone();
+            let size = self.bytes(&at.path);
+            let ask = stretch::plan(&at.path, range, missing(bytes), &last, size);
+            let answer = line.fetch(&at.url, "GET", Some(&ask.header())).await?;
+            let (answer, plan) = settle(answer, |head| {
+                let plan = judge_read(head, &at.path, &ask)?;
+                self.meet(&at.path, head)?;
+                Ok(plan)
+            })?;
+            if let Some(size) = self.bytes(&at.path).filter(|&size| size < range.end) {
                 answer.abandon();
-                Err(refusal)
+                return Err(Refusal::Short(size));
+            }
+            let (start, end) = match plan {
+                Plan::Part(end) => (ask.start, end),
+                Plan::Whole => (0, self.bytes(&at.path)),
+            };
+            let mut body = answer.into_body(start, end)?;
+            let complete = body.fill(range, bytes).await?;
+            if complete && plan != Plan::Whole && !ask.open {
+                return body.expect_end().await;
+            }
+            if complete {
+                self.keep_open(OpenFile {
+                    path: at.path.clone(),
+                    body,
+                    // Where there are no ranges, asking again means getting everything again.
+                    widest_gap: match plan {
+                        Plan::Whole => u64::MAX,
+                        Plan::Part(_) => WIDEST_GAP,
+                    },
+                });
+                return Ok(());
+            }
+            if bytes.len() == before {
+                return Err(Refusal::passing("the server sent nothing".to_owned()));
             }
         }
     }
 
-    fn reopen(&self, path: &str, start: u64) -> Option<Body> {
+    fn reopen(&self, path: &str, start: u64) -> Option<OpenFile> {
         let open = self.open.borrow_mut().take()?;
-        (open.path == path && open.body.position() <= start).then_some(open.body)
+        let gap = start.checked_sub(open.body.position())?;
+        (open.path == path && gap <= open.widest_gap).then_some(open)
     }
 
-    fn keep_open(&self, path: &str, body: Body) {
-        *self.open.borrow_mut() = Some(OpenFile {
-            path: path.to_owned(),
-            body,
-        });
+    fn keep_open(&self, open: OpenFile) {
+        if !open.body.is_used_up() {
+            *self.open.borrow_mut() = Some(open);
+        }
+    }
+
+    /// A small file in one piece, of at most `limit` bytes.
+    pub(crate) async fn whole(&self, at: &Location, limit: usize) -> Result<Vec<u8>, SourceError> {
+        let mut attempts = Attempts::new(&self.patience);
+        loop {
+            match self.ask_whole(at, limit).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(refusal) => self.wait(at, refusal, &mut attempts).await?,
+            }
+        }
+    }
+
+    async fn ask_whole(&self, at: &Location, limit: usize) -> Result<Vec<u8>, Refusal> {
+        let answer = self.line().fetch(&at.url, "GET", None).await?;
+        let (answer, ()) = settle(answer, |head| judge_whole(head, &at.path))?;
+        answer.into_body(0, None)?.collect(limit).await
+    }
+
+    /// Waits until it may be tried again.
+    async fn wait(
+        &self,
+        at: &Location,
+        refusal: Refusal,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<(), SourceError> {
+        let Refusal::Passing {
+            reason,
+            retry_after_ms,
+        } = refusal
+        else {
+            return Err(self.explain(at, refusal));
+        };
+        let Some(pause) = attempts.failed(retry_after_ms) else {
+            return Err(SourceError::Failed {
+                path: at.shown.clone(),
+                reason: format!("{reason}, {} times in a row", attempts.count()),
+            });
+        };
+        TimeoutFuture::new(pause).await;
+        Ok(())
+    }
+
+    fn explain(&self, at: &Location, refusal: Refusal) -> SourceError {
+        let path = at.shown.clone();
+        match refusal {
+            Refusal::Missing => SourceError::Missing { path },
+            Refusal::Final(reason) | Refusal::Passing { reason, .. } => {
+                SourceError::Failed { path, reason }
+            }
+            Refusal::Short(bytes) => SourceError::Failed {
+                path,
+                reason: format!("it has only {bytes} bytes"),
+            },
+            Refusal::Denied(status) => {
+                let (reason, remedy) =
+                    explain_denied(status, self.gate.as_deref(), self.token.is_some());
+                SourceError::Denied {
+                    path,
+                    reason,
+                    remedy,
+                }
+            }
+            Refusal::Changed(how) => SourceError::Changed { path, how },
+        }
+    }
+}
+
+/// Judges an answer; one that is refused is not read on.
+fn settle<T>(
+    answer: Answer,
+    judge: impl FnOnce(&Head) -> Result<T, Refusal>,
+) -> Result<(Answer, T), Refusal> {
+    match judge(&answer.head()) {
+        Ok(verdict) => Ok((answer, verdict)),
+        Err(refusal) => {
+            answer.abandon();
+            Err(refusal)
+        }
     }
 }
 
 impl Source for HttpFolder {
     async fn size(&self, path: &str) -> Result<Option<u64>, SourceError> {
         let at = self.address.locate(path)?;
-        match patiently(&at, async || self.ask_size(&at).await).await {
-            Ok(Size::Bytes(bytes)) => Ok(Some(bytes)),
-            Ok(Size::Missing) | Err(SourceError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
+        let mut attempts = Attempts::new(&self.patience);
+        loop {
+            match self.ask_size(&at).await {
+                Ok(Size::Bytes(bytes)) => return Ok(Some(bytes)),
+                Ok(Size::Missing) | Err(Refusal::Missing) => return Ok(None),
+                Err(refusal) => self.wait(&at, refusal, &mut attempts).await?,
+            }
         }
     }
 
@@ -132,44 +341,46 @@ impl Source for HttpFolder {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        patiently(&at, async || self.ask_range(&at, &range).await).await
-    }
-}
-
-/// Repeats `attempt` while it fails for a reason that may pass.
-async fn patiently<T>(
-    at: &Location,
-    mut attempt: impl AsyncFnMut() -> Result<T, Refusal>,
-) -> Result<T, SourceError> {
-    let mut pauses = PAUSES_MS.into_iter();
-    loop {
-        let refusal = match attempt().await {
-            Ok(answer) => return Ok(answer),
-            Err(refusal) => refusal,
-        };
-        let (reason, asked_ms) = match refusal {
-            Refusal::Missing => {
-                return Err(SourceError::Missing {
-                    path: at.shown.clone(),
+        let mut bytes = room(&range).map_err(|refusal| self.explain(&at, refusal))?;
+        let mut attempts = Attempts::new(&self.patience);
+        let mut arrived = 0;
+        loop {
+            let filled = self.fill(&at, &range, &mut bytes).await;
+            let Err(refusal) = filled else {
+                break;
+            };
+            if let Refusal::Short(size) = refusal {
+                return Err(SourceError::Short {
+                    path: at.shown,
+                    wanted: range.end - range.start,
+                    got: size.saturating_sub(range.start),
                 });
             }
-            Refusal::Final(reason) => return Err(failed(at, reason)),
-            Refusal::Passing {
-                reason,
-                retry_after_ms,
-            } => (reason, retry_after_ms),
+            if bytes.len() > arrived {
+                attempts.progressed();
+            }
+            arrived = bytes.len();
+            self.wait(&at, refusal, &mut attempts).await?;
+        }
+        *self.last.borrow_mut() = Last {
+            path: at.path,
+            end: range.end,
         };
-        let Some(pause) = pauses.next() else {
-            let attempts = PAUSES_MS.len() + 1;
-            return Err(failed(at, format!("{reason}, {attempts} times in a row")));
-        };
-        TimeoutFuture::new(pause.max(asked_ms.unwrap_or(0).min(LONGEST_PAUSE_MS))).await;
+        Ok(bytes)
+    }
+
+    fn validator(&self, path: &str) -> Option<String> {
+        let known = self.known.borrow();
+        known.get(path)?.validator().map(str::to_owned)
     }
 }
 
-fn failed(at: &Location, reason: String) -> SourceError {
-    SourceError::Failed {
-        path: at.shown.clone(),
-        reason,
-    }
+fn room(range: &Range<u64>) -> Result<Vec<u8>, Refusal> {
+    let wanted = range.end - range.start;
+    let mut bytes = Vec::new();
+    usize::try_from(wanted)
+        .ok()
+        .and_then(|wanted| bytes.try_reserve_exact(wanted).ok())
+        .ok_or_else(|| Refusal::Final(format!("there is no memory for {wanted} bytes")))?;
+    Ok(bytes)
 }

@@ -7,7 +7,15 @@ pub mod client;
 mod environment;
 #[cfg(feature = "worker")]
 pub mod http;
+#[cfg(feature = "worker")]
+pub mod hub;
+#[cfg(feature = "worker")]
+pub mod local;
 pub mod message;
 pub mod protocol;
+#[cfg(feature = "worker")]
+pub mod source;
+#[cfg(feature = "worker")]
+pub mod store;
 #[cfg(feature = "worker")]
 pub mod worker;

@@ -1,9 +1,12 @@
 //! The worker's side: hosts the engine and answers the page's requests.
 
+mod connect;
 mod convert;
 mod host;
+mod keeper;
 mod throttle;
 
+pub use connect::{Browser, Connect, Found};
 pub use host::Host;
 
 use std::rc::Rc;
@@ -13,7 +16,6 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::http::HttpFolder;
 use crate::message;
 use crate::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind, Request};
 
@@ -35,7 +37,7 @@ pub fn start() {
         let scope = scope.clone();
         move |event: Event| post(&scope, &event)
     };
-    let host = Rc::new(Host::new(HttpFolder::new, post.clone()));
+    let host = Rc::new(Host::new(Browser, post.clone()));
     let on_message = Closure::<dyn FnMut(MessageEvent)>::new({
         let post = post.clone();
         move |event: MessageEvent| receive(&host, &post, event.data())
@@ -48,16 +50,17 @@ pub fn start() {
     });
 }
 
-fn receive(host: &Host<HttpFolder>, post: &impl Fn(Event), data: JsValue) {
+fn receive(host: &Host<Browser>, post: &impl Fn(Event), data: JsValue) {
     let id = message::id(&data);
     let bytes = message::detach_bytes(&data).map(|buffer| Uint8Array::new(&buffer));
+    let files = message::detach_files(&data);
     let request = message::from_js::<Request>(data);
     let request = match bytes.as_ref().map(Uint8Array::length) {
         Some(bytes) if bytes > MAX_PICTURE_BYTES => Err(too_large(bytes)),
         _ => request,
     };
     match (request, id) {
-        (Ok(request), _) => host.receive(request, bytes.map(|bytes| bytes.to_vec())),
+        (Ok(request), _) => host.receive(request, bytes.map(|bytes| bytes.to_vec()), files),
         (Err(problem), Some(id)) => post(Event::Failed { id, problem }),
         (Err(problem), None) => complain(&problem.message),
     }

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, ArrayBuffer};
 use paligemma_browser::client::Client;
-use paligemma_browser::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind};
+use paligemma_browser::message::Files;
+use paligemma_browser::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind, Wanted};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -134,7 +135,7 @@ async fn requests_wait_in_order_for_the_worker() {
     )))
     .unwrap();
     let heard = Heard::new();
-    client.load("model", |_| ());
+    client.load(Wanted::folder("model"), &Files::new(), |_| ());
     let picture = client.picture(ArrayBuffer::new(1), |_| ());
     client.cancel(17);
     client.run(&[&picture], "now", 1, heard.listener());
@@ -145,12 +146,20 @@ async fn requests_wait_in_order_for_the_worker() {
 #[wasm_bindgen_test]
 async fn a_folder_is_relative_to_the_page() {
     let client = Client::start(&replying(
-        "postMessage({type: 'failed', id: m.id, problem: {kind: 'network', message: m.folder}});",
+        "postMessage({type: 'failed', id: m.id, problem: {kind: 'network', message: m.wanted.source.url}});",
     ))
     .unwrap();
     let heard = Heard::new();
-    client.load("demo/model/", heard.listener());
-    client.load("https://models.example/a b", heard.listener());
+    client.load(
+        Wanted::folder("demo/model/"),
+        &Files::new(),
+        heard.listener(),
+    );
+    client.load(
+        Wanted::folder("https://models.example/a b"),
+        &Files::new(),
+        heard.listener(),
+    );
     let folders: Vec<String> = heard
         .wait(2)
         .await
@@ -197,9 +206,9 @@ async fn a_pictures_bytes_are_handed_over_and_dropped_with_its_handle() {
     assert_eq!(bytes.byte_length(), 0, "it was transferred");
 
     let dropped = Heard::new();
-    client.load("a", dropped.listener());
+    client.load(Wanted::folder("a"), &Files::new(), dropped.listener());
     drop(picture);
-    client.load("b", dropped.listener());
+    client.load(Wanted::folder("b"), &Files::new(), dropped.listener());
     let dropped: Vec<String> = dropped
         .wait(2)
         .await
@@ -242,14 +251,14 @@ async fn end_of(url: &str) -> Problem {
     let client = Client::start(url).unwrap();
     let (problems, first, second, late) = (Heard::new(), Heard::new(), Heard::new(), Heard::new());
     client.on_worker_problem(problems.listener());
-    client.load("a", first.listener());
-    client.load("b", second.listener());
+    client.load(Wanted::folder("a"), &Files::new(), first.listener());
+    client.load(Wanted::folder("b"), &Files::new(), second.listener());
     let problem = problems.wait(1).await[0].clone();
     assert_eq!(failed(&first.all()[0]), problem);
     assert_eq!(failed(&second.all()[0]), problem);
 
     // Whoever asks a dead worker hears the same, but not while asking.
-    client.load("c", late.listener());
+    client.load(Wanted::folder("c"), &Files::new(), late.listener());
     assert!(late.all().is_empty());
     assert_eq!(failed(&late.wait(1).await[0]), problem);
     client.on_worker_problem(late_problem(&problem));
@@ -332,7 +341,7 @@ async fn a_worker_that_speaks_otherwise_is_a_problem() {
 #[wasm_bindgen_test]
 async fn a_callback_may_use_and_drop_the_client() {
     let url = replying(
-        "postMessage({type: 'failed', id: m.id, problem: {kind: 'network', message: m.folder}});",
+        "postMessage({type: 'failed', id: m.id, problem: {kind: 'network', message: m.wanted.source.url}});",
     );
     let slot = Rc::new(RefCell::new(Some(Client::start(&url).unwrap())));
     let heard = Heard::new();
@@ -346,7 +355,7 @@ async fn a_callback_may_use_and_drop_the_client() {
         }
     };
     let client = slot.borrow().clone().unwrap();
-    client.load("a", again);
+    client.load(Wanted::folder("a"), &Files::new(), again);
     drop(client);
     heard.wait(1).await;
     assert!(slot.borrow().is_none());

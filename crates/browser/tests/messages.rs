@@ -7,7 +7,7 @@ use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
     AdapterInfo, Answer, Detection, Event, ModelInfo, Problem, ProblemKind, Request, Stopped,
-    Timings,
+    Timings, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -42,7 +42,7 @@ fn requests() -> Vec<Request> {
     vec![
         Request::Load {
             id: 1,
-            folder: "https://a.b/ü/".to_owned(),
+            wanted: Wanted::folder("https://a.b/ü/"),
         },
         Request::Picture {
             id: u32::MAX,

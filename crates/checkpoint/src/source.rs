@@ -37,6 +37,28 @@ pub enum SourceError {
         got: u64,
     },
 
+    /// Whoever has the file wants to know who asks for it.
+    #[error("{path} could not be read, {reason}: {remedy}")]
+    Denied {
+        /// The path asked for.
+        path: String,
+        /// What stands in the way.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+
+    /// The file is no longer the one that was begun with.
+    #[error(
+        "{path} has changed since it was begun with ({how}): delete what has arrived, then begin anew"
+    )]
+    Changed {
+        /// The path asked for.
+        path: String,
+        /// By what that is seen.
+        how: String,
+    },
+
     /// Trying again is of no use before somebody has done something.
     #[error("{path} could not be read, {reason}: {remedy}")]
     Blocked {

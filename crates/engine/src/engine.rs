@@ -375,8 +375,9 @@ impl ModelInfo {
         }
     }
 
-    /// As if the weights were stored in two bytes each.
-    pub(crate) fn of_configuration(config: &Config) -> Self {
+    /// Of a configuration, as if the weights were stored in two bytes each.
+    #[must_use]
+    pub fn of_configuration(config: &Config) -> Self {
         let shapes = expected_tensors(config).into_iter();
         let parameters = shapes
             .map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>())

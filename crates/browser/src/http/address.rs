@@ -11,8 +11,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// A folder.
-#[derive(Debug)]
-pub(super) struct Address {
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
     /// Ends with `/`.
     folder: String,
     /// Empty, or `?` and what follows: some servers carry a token there.
@@ -21,18 +21,18 @@ pub(super) struct Address {
 
 /// A file in it.
 #[derive(Debug)]
-pub(super) struct Location {
+pub(crate) struct Location {
     /// Within the folder.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// What is fetched.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// What messages name: the URL without its query, which may hold a secret.
-    pub(super) shown: String,
+    pub(crate) shown: String,
 }
 
 impl Address {
     /// Takes an absolute URL as the browser normalizes it.
-    pub(super) fn parse(url: &str) -> Result<Self, SourceError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, SourceError> {
         let rest = url
             .strip_prefix("https://")
             .or_else(|| url.strip_prefix("http://"));
@@ -51,16 +51,18 @@ impl Address {
         Ok(Self { folder, query })
     }
 
+    /// Its URL, which ends with `/` and has no query.
+    pub(crate) fn folder(&self) -> &str {
+        &self.folder
+    }
+
     /// The file `path` in the folder.
     ///
     /// # Errors
     /// [`SourceError::Refused`] when the path could lead out of the folder.
-    pub(super) fn locate(&self, path: &str) -> Result<Location, SourceError> {
+    pub(crate) fn locate(&self, path: &str) -> Result<Location, SourceError> {
         check_path(path)?;
-        let segments: Vec<String> = path
-            .split('/')
-            .map(|part| utf8_percent_encode(part, ESCAPED).to_string())
-            .collect();
+        let segments: Vec<String> = path.split('/').map(escape).collect();
         let shown = format!("{}{}", self.folder, segments.join("/"));
         let url = format!("{shown}{}", self.query);
         Ok(Location {
@@ -69,6 +71,11 @@ impl Address {
             shown,
         })
     }
+}
+
+/// A name as one segment of a URL's path: even its slashes are part of it.
+pub(crate) fn escape(name: &str) -> String {
+    utf8_percent_encode(name, ESCAPED).to_string()
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Fetching, and reading a body chunk by chunk without ever holding all of it.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::ops::Range;
+use std::rc::Rc;
 
+use gloo_timers::callback::Timeout;
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -12,45 +16,66 @@ use web_sys::{
 
 use super::verdict::{Head, Refusal};
 
+/// What every request of a source has in common. Not `Debug`: it may hold a token.
+#[derive(Clone)]
+pub(super) struct Line {
+    /// Sent to the folder's own origin. Browsers drop the header when that redirects elsewhere
+    /// (Fetch standard, "HTTP-redirect fetch"), so that a delivery network never sees a token.
+    pub(super) authorization: Option<String>,
+    /// How long nothing may arrive, in milliseconds.
+    pub(super) stall_ms: u32,
+    /// Bytes of bodies that have arrived.
+    pub(super) received: Rc<Cell<u64>>,
+}
+
 /// An answer whose body has not been touched.
 pub(super) struct Answer {
     response: Response,
-    abort: AbortController,
+    watch: Watch,
+    received: Rc<Cell<u64>>,
 }
 
-/// Asks for `url`. Nothing of the answer is kept in the browser's cache, and nothing is taken from
-/// it: a file of gigabytes in ranges would only push out everything else.
-pub(super) async fn fetch(
-    url: &str,
-    method: &str,
-    range: Option<Range<u64>>,
-) -> Result<Answer, Refusal> {
-    let abort = AbortController::new().map_err(|error| broken(&error))?;
-    let init = RequestInit::new();
-    init.set_method(method);
-    init.set_cache(RequestCache::NoStore);
-    init.set_signal(Some(&abort.signal()));
-    if let Some(range) = range {
+impl Line {
+    /// Asks for `url`, or for a part of it. Nothing of the answer is kept in the browser's cache,
+    /// and nothing is taken from it: a file of gigabytes would only push out everything else.
+    pub(super) async fn fetch(
+        &self,
+        url: &str,
+        method: &str,
+        range: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let watch = Watch::new(self.stall_ms)?;
+        let init = RequestInit::new();
+        init.set_method(method);
+        init.set_cache(RequestCache::NoStore);
+        init.set_signal(Some(&watch.abort.signal()));
         let headers = Headers::new().map_err(|error| broken(&error))?;
-        let value = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
-        headers
-            .set("Range", &value)
-            .map_err(|error| broken(&error))?;
+        let given = [
+            ("Range", range),
+            ("Authorization", self.authorization.as_deref()),
+        ];
+        for (name, value) in given {
+            if let Some(value) = value {
+                headers.set(name, value).map_err(|error| broken(&error))?;
+            }
+        }
         init.set_headers_headers(&headers);
+        let global = js_sys::global();
+        let promise = match global.dyn_ref::<WorkerGlobalScope>() {
+            Some(scope) => scope.fetch_with_str_and_init(url, &init),
+            None => match web_sys::window() {
+                Some(window) => window.fetch_with_str_and_init(url, &init),
+                None => return Err(Refusal::Final("there is no network here".to_owned())),
+            },
+        };
+        let response = watch.guard(JsFuture::from(promise)).await?;
+        let response = response.dyn_into().map_err(|error| broken(&error))?;
+        Ok(Answer {
+            response,
+            watch,
+            received: Rc::clone(&self.received),
+        })
     }
-    let global = js_sys::global();
-    let promise = match global.dyn_ref::<WorkerGlobalScope>() {
-        Some(scope) => scope.fetch_with_str_and_init(url, &init),
-        None => match web_sys::window() {
-            Some(window) => window.fetch_with_str_and_init(url, &init),
-            None => return Err(Refusal::Final("there is no network here".to_owned())),
-        },
-    };
-    let response = JsFuture::from(promise)
-        .await
-        .map_err(|error| broken(&error))?;
-    let response = response.dyn_into().map_err(|error| broken(&error))?;
-    Ok(Answer { response, abort })
 }
 
 impl Answer {
@@ -64,61 +89,79 @@ impl Answer {
             content_range: get("Content-Range"),
             content_encoding: get("Content-Encoding"),
             retry_after: get("Retry-After"),
+            etag: get("ETag"),
+            last_modified: get("Last-Modified"),
+            repo_commit: get("X-Repo-Commit"),
         }
     }
 
     /// Ends the transfer of a body that nobody wants.
     pub(super) fn abandon(self) {
-        self.abort.abort();
+        self.watch.abort.abort();
     }
 
-    pub(super) fn into_body(self) -> Result<Body, Refusal> {
+    /// The body, which begins with the file's byte `start`; `end` is where it says it ends.
+    pub(super) fn into_body(self, start: u64, end: Option<u64>) -> Result<Body, Refusal> {
         let stream = self.response.body();
         let reader = stream
             .map(|stream| ReadableStreamDefaultReader::new(&stream))
             .transpose();
         Ok(Body {
             reader: reader.map_err(|error| broken(&error))?,
-            abort: self.abort,
+            watch: self.watch,
+            received: self.received,
             chunk: None,
-            position: 0,
+            position: start,
+            end,
         })
     }
 }
 
-/// A body on its way. Dropping it ends the transfer.
+/// A body on its way. Dropping it ends the transfer. The stream is read no faster than it is
+/// taken from, so that a slow reader slows the server down instead of filling the memory.
 pub(super) struct Body {
     /// `None` for an answer without a body.
     reader: Option<ReadableStreamDefaultReader>,
-    abort: AbortController,
+    watch: Watch,
+    received: Rc<Cell<u64>>,
     /// What has arrived beyond `position`.
     chunk: Option<Uint8Array>,
     position: u64,
+    end: Option<u64>,
 }
 
 impl Body {
-    /// Bytes passed so far.
+    /// The file's byte that comes next.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The bytes in `range`, counted from the body's beginning; `range` must not start before
-    /// [`position`](Self::position).
-    pub(super) async fn take(&mut self, range: &Range<u64>) -> Result<Vec<u8>, Refusal> {
-        let wanted = range.end.saturating_sub(range.start);
-        let mut bytes = Vec::new();
-        usize::try_from(wanted)
-            .ok()
-            .and_then(|wanted| bytes.try_reserve_exact(wanted).ok())
-            .ok_or_else(|| Refusal::Final(format!("there is no memory for {wanted} bytes")))?;
-        while self.position < range.end {
+    /// Whether everything that was promised has been taken.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.end.is_some_and(|end| end <= self.position)
+    }
+
+    /// Appends what `bytes` lacks of the file's `range`, of which it holds the beginning; what
+    /// arrives stays in it even when the rest does not. The first missing byte must not lie
+    /// before [`position`](Self::position). `false` when the body ended earlier, as it had said.
+    pub(super) async fn fill(
+        &mut self,
+        range: &Range<u64>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<bool, Refusal> {
+        while range.start + (bytes.len() as u64) < range.end {
             let Some(chunk) = self.next_chunk().await? else {
+                if self.is_used_up() {
+                    return Ok(false);
+                }
                 return Err(Refusal::passing(format!(
-                    "it ended after {} bytes where {} were expected",
-                    self.position, range.end
+                    "it ended at byte {} where {} were expected",
+                    self.position,
+                    self.end.unwrap_or(range.end)
                 )));
             };
-            let keep = cut(self.position, chunk.length(), range);
+            let missing = range.start + bytes.len() as u64..range.end;
+            let keep = cut(self.position, chunk.length(), &missing);
             let filled = bytes.len();
             let kept = chunk.subarray(keep.start, keep.end);
             bytes.resize(filled + kept.length() as usize, 0);
@@ -128,6 +171,19 @@ impl Body {
             self.position += u64::from(keep.end);
             self.chunk =
                 (keep.end < chunk.length()).then(|| chunk.subarray(keep.end, chunk.length()));
+        }
+        Ok(true)
+    }
+
+    /// Everything up to the end, if that is no more than `limit` bytes.
+    pub(super) async fn collect(&mut self, limit: usize) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.next_chunk().await? {
+            if bytes.len() + chunk.length() as usize > limit {
+                return Err(Refusal::Final(format!("it is longer than {limit} bytes")));
+            }
+            bytes.extend_from_slice(&chunk.to_vec());
+            self.position += u64::from(chunk.length());
         }
         Ok(bytes)
     }
@@ -140,9 +196,9 @@ impl Body {
         Ok(self.position)
     }
 
-    /// Fails when there is more.
+    /// Fails when there is more. That it ends neatly is not asked for: what was wanted is here.
     pub(super) async fn expect_end(&mut self) -> Result<(), Refusal> {
-        while let Some(chunk) = self.next_chunk().await? {
+        while let Ok(Some(chunk)) = self.next_chunk().await {
             if chunk.length() > 0 {
                 return Err(Refusal::Final(
                     "the server sent more than was asked for".to_owned(),
@@ -159,21 +215,60 @@ impl Body {
         let Some(reader) = &self.reader else {
             return Ok(None);
         };
-        let result = JsFuture::from(reader.read())
-            .await
-            .map_err(|error| broken(&error))?;
+        let result = self.watch.guard(JsFuture::from(reader.read())).await?;
         let get = |name: &str| Reflect::get(&result, &JsValue::from_str(name));
         if get("done").map_err(|error| broken(&error))?.is_truthy() {
             return Ok(None);
         }
         let chunk = get("value").map_err(|error| broken(&error))?;
-        chunk.dyn_into().map(Some).map_err(|error| broken(&error))
+        let chunk: Uint8Array = chunk.dyn_into().map_err(|error| broken(&error))?;
+        self.received
+            .set(self.received.get() + u64::from(chunk.length()));
+        Ok(Some(chunk))
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.abort.abort();
+        self.watch.abort.abort();
+    }
+}
+
+/// Ends a transfer in which nothing moves any more: a connection can be dead for hours without
+/// either side noticing.
+struct Watch {
+    abort: AbortController,
+    stall_ms: u32,
+    stalled: Rc<Cell<bool>>,
+}
+
+impl Watch {
+    fn new(stall_ms: u32) -> Result<Self, Refusal> {
+        Ok(Self {
+            abort: AbortController::new().map_err(|error| broken(&error))?,
+            stall_ms,
+            stalled: Rc::new(Cell::new(false)),
+        })
+    }
+
+    async fn guard<T>(&self, step: impl Future<Output = Result<T, JsValue>>) -> Result<T, Refusal> {
+        let timeout = Timeout::new(self.stall_ms, {
+            let (abort, stalled) = (self.abort.clone(), Rc::clone(&self.stalled));
+            move || {
+                stalled.set(true);
+                abort.abort();
+            }
+        });
+        let result = step.await;
+        drop(timeout);
+        result.map_err(|error| {
+            if self.stalled.get() && !is_offline() {
+                let seconds = f64::from(self.stall_ms) / 1000.0;
+                Refusal::passing(format!("nothing came for {seconds} s"))
+            } else {
+                broken(&error)
+            }
+        })
     }
 }
 
@@ -194,7 +289,19 @@ fn broken(error: &JsValue) -> Refusal {
         Some(error) => String::from(error.message()),
         None => "no reason was given".to_owned(),
     };
-    Refusal::passing(format!("the connection failed ({reason})"))
+    Refusal::passing(if is_offline() {
+        "this device is offline".to_owned()
+    } else {
+        format!("the connection failed ({reason})")
+    })
+}
+
+/// Whether the browser knows that there is no network. That it knows of none is no proof that the
+/// server cannot be reached, so this is asked only after a failure.
+fn is_offline() -> bool {
+    let get = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from_str(name)).ok();
+    let online = get(&js_sys::global(), "navigator").and_then(|it| get(&it, "onLine"));
+    online.is_some_and(|online| online.as_bool() == Some(false))
 }
 
 #[cfg(test)]

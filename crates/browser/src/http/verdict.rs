@@ -12,6 +12,10 @@ pub(super) struct Head {
     pub(super) content_range: Option<String>,
     pub(super) content_encoding: Option<String>,
     pub(super) retry_after: Option<String>,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    /// The hub's `X-Repo-Commit`.
+    pub(super) repo_commit: Option<String>,
 }
 
 /// What a server says about a file.
@@ -21,11 +25,41 @@ pub(super) enum Size {
     Bytes(u64),
 }
 
+/// The bytes that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) start: u64,
+    /// `None` for everything up to the file's end.
+    pub(super) end: Option<u64>,
+    /// Whether the server may end earlier: what is missing is asked for again.
+    pub(super) open: bool,
+}
+
+impl Ask {
+    /// The bytes in `range`, all of them.
+    pub(super) fn exactly(range: &Range<u64>) -> Self {
+        Self {
+            start: range.start,
+            end: Some(range.end),
+            open: false,
+        }
+    }
+
+    /// The value of a `Range` header. Both forms, unlike others, need no permission from a server
+    /// of another origin (Fetch standard, "CORS-safelisted request-header").
+    pub(super) fn header(&self) -> String {
+        match self.end {
+            Some(end) => format!("bytes={}-{}", self.start, end.saturating_sub(1)),
+            None => format!("bytes={}-", self.start),
+        }
+    }
+}
+
 /// What the body of an answer to a range request holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// Exactly the range.
-    Part,
+    /// The file from where it was asked for, up to this byte, where that is known.
+    Part(Option<u64>),
     /// The file from its beginning.
     Whole,
 }
@@ -42,6 +76,12 @@ pub(super) enum Refusal {
     },
     /// It will not.
     Final(String),
+    /// The server wants to know who asks (401), or does not want to give it to them (403).
+    Denied(u16),
+    /// The file is another than before, in this way.
+    Changed(String),
+    /// The file ends before what was asked for, after this many bytes.
+    Short(u64),
 }
 
 impl Refusal {
@@ -59,7 +99,7 @@ pub(super) fn judge_head(head: &Head, path: &str) -> Option<Size> {
     match judge_status(head, path) {
         Ok(()) => {}
         Err(Refusal::Missing) => return Some(Size::Missing),
-        Err(Refusal::Passing { .. } | Refusal::Final(_)) => return None,
+        Err(_) => return None,
     }
     match head.status {
         206 => total(head).map(Size::Bytes),
@@ -90,12 +130,12 @@ pub(super) fn judge_size(head: &Head, path: &str) -> Result<Option<Size>, Refusa
     Ok(length(head).map(Size::Bytes))
 }
 
-/// What to do with the answer to a `GET` request for `range`.
-pub(super) fn judge_read(head: &Head, path: &str, range: &Range<u64>) -> Result<Plan, Refusal> {
+/// What to do with the answer to a `GET` request for some bytes.
+pub(super) fn judge_read(head: &Head, path: &str, ask: &Ask) -> Result<Plan, Refusal> {
     if head.status == 416 {
         return Err(Refusal::Final(format!(
             "it ends before byte {} and so is not the file it was",
-            range.end
+            ask.end.unwrap_or(ask.start + 1)
         )));
     }
     judge_status(head, path)?;
@@ -110,16 +150,63 @@ pub(super) fn judge_read(head: &Head, path: &str, range: &Range<u64>) -> Result<
     // Where the header is hidden, the body's length is all there is to check: one range was asked
     // for, and 206 says that the server heeded it.
     let Some(given) = &head.content_range else {
-        return Ok(Plan::Part);
+        return Ok(Plan::Part(ask.end));
     };
     match parse_content_range(given) {
-        Some((Some(part), _)) if part == *range => Ok(Plan::Part),
+        Some((Some(part), _)) if fits(&part, ask) => Ok(Plan::Part(Some(part.end))),
         _ => Err(Refusal::Final(format!(
-            "the server answered with {given:?} where bytes {}-{} were asked for",
-            range.start,
-            range.end - 1
+            "the server answered with {given:?} where {} were asked for",
+            ask.header().replace('=', " ")
         ))),
     }
+}
+
+/// Whether the answer to a `GET` request without a range is the file.
+pub(super) fn judge_whole(head: &Head, path: &str) -> Result<(), Refusal> {
+    judge_status(head, path)?;
+    if head.status == 200 {
+        return Ok(());
+    }
+    Err(Refusal::Final(
+        "the server sent a part where all was asked for".to_owned(),
+    ))
+}
+
+fn fits(part: &Range<u64>, ask: &Ask) -> bool {
+    let ends = match ask.end {
+        Some(end) if ask.open => part.end <= end,
+        Some(end) => part.end == end,
+        None => true,
+    };
+    part.start == ask.start && ends
+}
+
+/// How large the file is, by any answer about it that was not refused.
+pub(super) fn total_bytes(head: &Head) -> Option<u64> {
+    match head.status {
+        206 => total(head),
+        // Some servers answer `HEAD` with a length of 0, and mean nothing by it.
+        _ => length(head).filter(|&bytes| bytes > 0),
+    }
+}
+
+/// What a denied request means to the person who sent it: the reason, and what to do.
+/// `gate` is the page on which a hub's repository gives access to itself.
+pub(super) fn explain_denied(status: u16, gate: Option<&str>, token: bool) -> (String, String) {
+    let reason = format!("the server answered {status} ({})", name(status));
+    let remedy = match (gate, token) {
+        (None, _) => "check the address and whether the server lets you in".to_owned(),
+        (Some(page), false) => format!(
+            "the repository is gated, or not there, so check its name, accept its licence on \
+             {page} while signed in, and then paste an access token with read permission"
+        ),
+        (Some(page), true) => format!(
+            "the repository is gated and this access token does not open it, so accept its \
+             licence on {page} with the account that the token belongs to, and check that the \
+             token is valid and has permission to read gated repositories"
+        ),
+    };
+    (reason, remedy)
 }
 
 /// What holds for every request. After `Ok` the status is 200 or 206.
@@ -127,13 +214,21 @@ fn judge_status(head: &Head, path: &str) -> Result<(), Refusal> {
     match head.status {
         200 | 206 => {}
         404 | 410 => return Err(Refusal::Missing),
+        status @ (401 | 403) => return Err(Refusal::Denied(status)),
         status @ (408 | 425 | 429 | 500 | 502 | 503 | 504) => {
             let seconds = head
                 .retry_after
                 .as_deref()
                 .and_then(|s| s.trim().parse::<u32>().ok());
+            let wish = seconds
+                .filter(|&seconds| seconds > 1)
+                .map(|seconds| format!(", asking for a pause of {seconds} s"));
             return Err(Refusal::Passing {
-                reason: format!("the server answered {status} ({})", name(status)),
+                reason: format!(
+                    "the server answered {status} ({}{})",
+                    name(status),
+                    wish.unwrap_or_default()
+                ),
                 retry_after_ms: seconds.map(|s| s.saturating_mul(1000)),
             });
         }
@@ -221,179 +316,4 @@ fn parse_content_range(value: &str) -> Option<(Option<Range<u64>>, Option<u64>)>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "model.safetensors";
-
-    /// A head from `name: value` lines.
-    fn head(status: u16, headers: &[&str]) -> Head {
-        let mut head = Head {
-            status,
-            ..Head::default()
-        };
-        for line in headers {
-            let (name, value) = line.split_once(": ").unwrap();
-            let field = match name {
-                "type" => &mut head.content_type,
-                "length" => &mut head.content_length,
-                "range" => &mut head.content_range,
-                "encoding" => &mut head.content_encoding,
-                "retry" => &mut head.retry_after,
-                _ => panic!("{name}"),
-            };
-            *field = Some(value.to_owned());
-        }
-        head
-    }
-
-    fn passing(status: u16) -> bool {
-        let refusal = judge_read(&head(status, &[]), FILE, &(0..1));
-        matches!(refusal, Err(Refusal::Passing { .. }))
-    }
-
-    #[test]
-    fn sizes_by_head() {
-        let bytes = |n| Some(Size::Bytes(n));
-        for (status, headers, expected) in [
-            (200, &["length: 10"][..], bytes(10)),
-            (200, &["length: 10", "type: application/json"], bytes(10)),
-            (200, &["length: 10", "encoding: identity"], bytes(10)),
-            (206, &["length: 1", "range: bytes 0-0/10"], bytes(10)),
-            (404, &[], Some(Size::Missing)),
-            (410, &["length: 10"], Some(Size::Missing)),
-            (
-                200,
-                &["length: 10", "type: text/html; charset=utf-8"],
-                Some(Size::Missing),
-            ),
-            (
-                200,
-                &["length: 10", "type:  Text/HTML"],
-                Some(Size::Missing),
-            ),
-            // Not clear enough: another request decides.
-            (200, &["length: 0"], None),
-            (200, &["length: 10", "encoding: gzip"], None),
-            (200, &["length: -1"], None),
-            (200, &[], None),
-            (206, &["length: 1"], None),
-            (206, &["range: bytes 0-0/*"], None),
-            (206, &["range: bytes 0-10/10"], None),
-            (403, &[], None),
-            (405, &[], None),
-            (500, &[], None),
-        ] {
-            assert_eq!(
-                judge_head(&head(status, headers), FILE),
-                expected,
-                "{status} {headers:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn sizes_by_first_byte() {
-        for (status, headers, expected) in [
-            (
-                206,
-                &["range: bytes 0-0/10", "length: 1"][..],
-                Some(Some(Size::Bytes(10))),
-            ),
-            (200, &["length: 10"], Some(Some(Size::Bytes(10)))),
-            (200, &["length: 0"], Some(Some(Size::Bytes(0)))),
-            (416, &["range: bytes */0"], Some(Some(Size::Bytes(0)))),
-            (200, &["length: 4", "encoding: br"], Some(None)),
-            (200, &[], Some(None)),
-            (206, &["length: 1"], None),
-            (206, &["range: bytes 0-0/*"], None),
-            (416, &[], None),
-            (403, &["length: 10"], None),
-        ] {
-            let judged = judge_size(&head(status, headers), FILE).ok();
-            assert_eq!(judged, expected, "{status} {headers:?}");
-        }
-        assert_eq!(judge_size(&head(404, &[]), FILE), Err(Refusal::Missing));
-        assert_eq!(
-            judge_size(&head(200, &["type: text/html"]), FILE),
-            Err(Refusal::Missing)
-        );
-    }
-
-    #[test]
-    fn pages_may_be_pages() {
-        let page = head(200, &["type: text/html", "length: 3"]);
-        assert_eq!(judge_head(&page, "licence.html"), Some(Size::Bytes(3)));
-        assert_eq!(judge_read(&page, "licence.html", &(0..3)), Ok(Plan::Whole));
-    }
-
-    #[test]
-    fn reads() {
-        let range = 100..200;
-        for (status, headers, expected) in [
-            (206, &["range: bytes 100-199/1000"][..], Some(Plan::Part)),
-            (206, &["range: bytes 100-199/*"], Some(Plan::Part)),
-            (206, &["range: Bytes 100-199/200"], Some(Plan::Part)),
-            (206, &[], Some(Plan::Part)),
-            (200, &["length: 1000"], Some(Plan::Whole)),
-            (200, &["encoding: gzip"], Some(Plan::Whole)),
-            (206, &["range: bytes 0-99/1000"], None),
-            (206, &["range: bytes 100-198/1000"], None),
-            (206, &["range: bytes 100-200/1000"], None),
-            (206, &["range: bytes 100-199/150"], None),
-            (206, &["range: bytes */1000"], None),
-            (206, &["range: bytes 199-100/1000"], None),
-            (206, &["range: bytes 100-99999999999999999999/*"], None),
-            (206, &["range: bytes -18446744073709551615/*"], None),
-            (206, &["range: items 100-199/1000"], None),
-            (206, &["range: nonsense"], None),
-            (206, &["range: bytes 100-199/1000", "encoding: gzip"], None),
-            (206, &["type: multipart/byteranges; boundary=x"], None),
-            (204, &[], None),
-            (304, &[], None),
-            (401, &[], None),
-            (416, &["range: bytes */150"], None),
-        ] {
-            let judged = judge_read(&head(status, headers), FILE, &range);
-            match expected {
-                Some(plan) => assert_eq!(judged, Ok(plan), "{status} {headers:?}"),
-                None => {
-                    assert!(
-                        matches!(judged, Err(Refusal::Final(_))),
-                        "{status} {headers:?}"
-                    );
-                }
-            }
-        }
-        let page = head(200, &["type: text/html"]);
-        assert_eq!(judge_read(&page, FILE, &range), Err(Refusal::Missing));
-        assert_eq!(
-            judge_read(&head(404, &[]), FILE, &range),
-            Err(Refusal::Missing)
-        );
-    }
-
-    #[test]
-    fn only_what_may_pass_is_tried_again() {
-        for status in [408, 425, 429, 500, 502, 503, 504] {
-            assert!(passing(status), "{status}");
-        }
-        for status in [
-            200, 206, 301, 400, 401, 403, 404, 405, 410, 416, 451, 501, 505,
-        ] {
-            assert!(!passing(status), "{status}");
-        }
-    }
-
-    #[test]
-    fn the_servers_own_pause_is_heeded() {
-        let busy = |headers: &[&str]| match judge_read(&head(429, headers), FILE, &(0..1)) {
-            Err(Refusal::Passing { retry_after_ms, .. }) => retry_after_ms,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(busy(&["retry: 2"]), Some(2000));
-        assert_eq!(busy(&["retry: 4294967295"]), Some(u32::MAX));
-        assert_eq!(busy(&["retry: Wed, 21 Oct 2015 07:28:00 GMT"]), None);
-        assert_eq!(busy(&[]), None);
-    }
-}
+mod tests;

@@ -1,15 +1,87 @@
 //! The engine's data as the protocol's.
 
+use paligemma_checkpoint::{
+    CheckpointError, IngestError, PackedError, Progress, SourceError, Stage, StoreError,
+};
 use paligemma_engine as engine;
 
 use crate::protocol::{
-    AdapterInfo, Answer, Detection, ModelInfo, Problem, ProblemKind, Stopped, Timings,
+    AdapterInfo, Answer, Detection, FetchProgress, FetchStage, ModelInfo, Problem, ProblemKind,
+    Stopped, Timings,
 };
 
 pub(super) fn problem(error: &engine::EngineError) -> Problem {
+    let kind = match error {
+        engine::EngineError::Source(error) => source_kind(error),
+        error => kind(error.kind()),
+    };
     Problem {
-        kind: kind(error.kind()),
+        kind,
         message: error.to_string(),
+    }
+}
+
+pub(super) fn source_problem(error: &SourceError) -> Problem {
+    Problem {
+        kind: source_kind(error),
+        message: error.to_string(),
+    }
+}
+
+fn source_kind(error: &SourceError) -> ProblemKind {
+    match error {
+        SourceError::Denied { .. } => ProblemKind::Token,
+        SourceError::Changed { .. } => ProblemKind::Changed,
+        _ => ProblemKind::Network,
+    }
+}
+
+pub(super) fn store_problem(error: &StoreError) -> Problem {
+    Problem {
+        kind: store_kind(error),
+        message: error.to_string(),
+    }
+}
+
+fn store_kind(error: &StoreError) -> ProblemKind {
+    match error {
+        StoreError::Damaged { .. } => ProblemKind::Damaged,
+        _ => ProblemKind::Storage,
+    }
+}
+
+pub(super) fn checkpoint_problem(error: CheckpointError) -> Problem {
+    problem(&error.into())
+}
+
+pub(super) fn ingest_problem(error: &IngestError) -> Problem {
+    let message = error.to_string();
+    let kind = match error {
+        IngestError::Checkpoint(CheckpointError::Source(error)) => source_kind(error),
+        IngestError::Checkpoint(_) | IngestError::Quantize { .. } => ProblemKind::Checkpoint,
+        // What a server has is damaged, not what is kept.
+        IngestError::Packed(PackedError::Piece { .. } | PackedError::File { .. }) => {
+            ProblemKind::Network
+        }
+        IngestError::Packed(_) => ProblemKind::Checkpoint,
+        IngestError::Store(error) => store_kind(error),
+        IngestError::Different { .. } | IngestError::Changed { .. } => ProblemKind::Changed,
+    };
+    Problem { kind, message }
+}
+
+/// `more` bytes have arrived of what comes next.
+pub(super) fn fetch_progress(progress: &Progress, more: u64) -> FetchProgress {
+    FetchProgress {
+        stage: match progress.stage {
+            Stage::Files => FetchStage::Files,
+            Stage::Weights => FetchStage::Weights,
+            Stage::Checking => FetchStage::Checking,
+        },
+        fetched_bytes: (progress.read_bytes + more).min(progress.total_read_bytes),
+        fetch_bytes: progress.total_read_bytes,
+        stored_bytes: progress.stored_bytes,
+        store_bytes: progress.total_stored_bytes,
     }
 }
 
@@ -21,6 +93,8 @@ fn kind(kind: engine::ErrorKind) -> ProblemKind {
         engine::ErrorKind::DeviceLost => ProblemKind::DeviceLost,
         engine::ErrorKind::Picture => ProblemKind::Picture,
         engine::ErrorKind::Source => ProblemKind::Network,
+        engine::ErrorKind::Store => ProblemKind::Storage,
+        engine::ErrorKind::Damaged => ProblemKind::Damaged,
         engine::ErrorKind::Checkpoint => ProblemKind::Checkpoint,
         engine::ErrorKind::Prompt => ProblemKind::Prompt,
         engine::ErrorKind::Internal => ProblemKind::Internal,

@@ -4,27 +4,28 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use paligemma_checkpoint::{Source, SourceError};
+use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
+use paligemma_checkpoint::PackedSource;
 use paligemma_engine as engine;
 use paligemma_engine::{CancelToken, Engine, LoadOptions, Picture, Prompt, RunRequest};
 use wasm_bindgen_futures::spawn_local;
+use web_sys::File;
 use web_time::Instant;
 
+use super::connect::Connect;
 use super::convert;
+use super::keeper::{Keeper, recipe_named};
 use super::throttle::Throttle;
 use crate::environment;
-use crate::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped, Timings};
+use crate::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped, Timings, Wanted};
 
-/// Hosts one engine. Loads and runs wait for each other; pictures and cancellations do not wait.
-pub struct Host<S> {
-    shared: Rc<Shared<S>>,
+/// Hosts one engine. Loads and runs wait for each other; everything else does not wait.
+pub struct Host<C> {
+    shared: Rc<Shared<C>>,
 }
 
-/// Makes a folder's URL a source.
-type Open<S> = Box<dyn Fn(&str) -> Result<S, SourceError>>;
-
-struct Shared<S> {
-    open: Open<S>,
+struct Shared<C> {
+    keeper: Keeper<C>,
     post: Box<dyn Fn(Event)>,
     pictures: RefCell<HashMap<u32, Picture>>,
     tasks: RefCell<VecDeque<Task>>,
@@ -33,11 +34,24 @@ struct Shared<S> {
     engine: RefCell<Option<Engine>>,
     /// The runs that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
+    /// The fetches and loads that have not ended.
+    transfers: RefCell<HashMap<u32, AbortHandle>>,
 }
 
 enum Task {
-    Load { id: u32, folder: String },
+    Load {
+        id: u32,
+        what: Loadable,
+        registration: AbortRegistration,
+    },
     Run(Run),
+}
+
+enum Loadable {
+    /// Straight from where it comes from, with the files that came beside the request.
+    Wanted(Wanted, Vec<(String, File)>),
+    /// A kept model, by its key.
+    Kept(String),
 }
 
 struct Run {
@@ -49,32 +63,55 @@ struct Run {
     cancel: CancelToken,
 }
 
-impl<S: Source + 'static> Host<S> {
-    /// A host without a model. `open` makes a folder's URL a source; `post` sends to the page.
-    pub fn new(
-        open: impl Fn(&str) -> Result<S, SourceError> + 'static,
+impl<C: Connect + 'static> Host<C> {
+    /// A host without a model, which keeps models in this site's database. `connect` finds
+    /// models; `post` sends to the page.
+    pub fn new(connect: C, post: impl Fn(Event) + 'static) -> Self {
+        Self::with_database(connect, None, post)
+    }
+
+    /// As [`Host::new`], with a database of another name.
+    pub fn with_database(
+        connect: C,
+        database: Option<&'static str>,
         post: impl Fn(Event) + 'static,
     ) -> Self {
         let shared = Shared {
-            open: Box::new(open),
+            keeper: Keeper::new(connect, database),
             post: Box::new(post),
             pictures: RefCell::default(),
             tasks: RefCell::default(),
             working: Cell::new(false),
             engine: RefCell::new(None),
             running: RefCell::default(),
+            transfers: RefCell::default(),
         };
         Self {
             shared: Rc::new(shared),
         }
     }
 
-    /// Takes a request, with the bytes that came beside it. Returns at once; what takes time goes
-    /// on by itself and posts events.
-    pub fn receive(&self, request: Request, bytes: Option<Vec<u8>>) {
+    /// Takes a request, with the picture's bytes or the files that came beside it. Returns at
+    /// once; what takes time goes on by itself and posts events.
+    pub fn receive(&self, request: Request, bytes: Option<Vec<u8>>, files: Vec<(String, File)>) {
         let shared = &self.shared;
         match request {
-            Request::Load { id, folder } => self.enqueue(Task::Load { id, folder }),
+            Request::Load { id, wanted } => self.load(id, Loadable::Wanted(wanted, files)),
+            Request::LoadKept { id, key } => self.load(id, Loadable::Kept(key)),
+            Request::Examine { id, wanted } => self.answer(id, async move |keeper| {
+                let offer = keeper.examine(&wanted, files).await?;
+                Ok(Event::Offer { id, offer })
+            }),
+            Request::Library { id } => self.answer(id, async move |keeper| {
+                let library = keeper.library().await?;
+                Ok(Event::Library { id, library })
+            }),
+            Request::Delete { id, key } => self.answer(id, async move |keeper| {
+                keeper.delete(&key).await?;
+                let library = keeper.library().await?;
+                Ok(Event::Library { id, library })
+            }),
+            Request::Fetch { id, wanted, key } => self.fetch(id, wanted, files, key),
             Request::Picture { id, picture } => shared.keep_picture(id, picture, bytes),
             Request::DropPicture { picture } => {
                 shared.pictures.borrow_mut().remove(&picture);
@@ -102,8 +139,56 @@ impl<S: Source + 'static> Host<S> {
                 if let Some(cancel) = shared.running.borrow().get(&id) {
                     cancel.cancel();
                 }
+                if let Some(transfer) = shared.transfers.borrow().get(&id) {
+                    transfer.abort();
+                }
             }
         }
+    }
+
+    fn load(&self, id: u32, what: Loadable) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.shared.transfers.borrow_mut().insert(id, handle);
+        self.enqueue(Task::Load {
+            id,
+            what,
+            registration,
+        });
+    }
+
+    /// Posts what becomes of a question to the keeper.
+    fn answer(
+        &self,
+        id: u32,
+        ask: impl AsyncFnOnce(&Keeper<C>) -> Result<Event, Problem> + 'static,
+    ) {
+        let shared = Rc::clone(&self.shared);
+        spawn_local(async move {
+            match ask(&shared.keeper).await {
+                Ok(event) => (shared.post)(event),
+                Err(problem) => shared.fail(id, problem),
+            }
+        });
+    }
+
+    fn fetch(&self, id: u32, wanted: Wanted, files: Vec<(String, File)>, key: String) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.shared.transfers.borrow_mut().insert(id, handle);
+        let shared = Rc::clone(&self.shared);
+        spawn_local(async move {
+            let reporter = Rc::clone(&shared);
+            let report = Rc::new(move |progress| {
+                (reporter.post)(Event::Fetching { id, progress });
+            });
+            let fetch = shared.keeper.fetch(&wanted, files, &key, report);
+            let outcome = Abortable::new(fetch, registration).await;
+            shared.transfers.borrow_mut().remove(&id);
+            match outcome {
+                Ok(Ok(())) => (shared.post)(Event::Kept { id, key }),
+                Ok(Err(problem)) => shared.fail(id, problem),
+                Err(_) => (shared.post)(Event::Paused { id }),
+            }
+        });
     }
 
     fn enqueue(&self, task: Task) {
@@ -115,7 +200,11 @@ impl<S: Source + 'static> Host<S> {
         spawn_local(async move {
             while let Some(task) = shared.next_task() {
                 match task {
-                    Task::Load { id, folder } => shared.load(id, &folder).await,
+                    Task::Load {
+                        id,
+                        what,
+                        registration,
+                    } => shared.load(id, what, registration).await,
                     Task::Run(run) => shared.run(run).await,
                 }
             }
@@ -124,7 +213,7 @@ impl<S: Source + 'static> Host<S> {
     }
 }
 
-impl<S: Source + 'static> Shared<S> {
+impl<C: Connect + 'static> Shared<C> {
     fn next_task(&self) -> Option<Task> {
         self.tasks.borrow_mut().pop_front()
     }
@@ -169,10 +258,17 @@ impl<S: Source + 'static> Shared<S> {
             })
     }
 
-    async fn load(&self, id: u32, folder: &str) {
+    async fn load(&self, id: u32, what: Loadable, registration: AbortRegistration) {
         // Before anything of the next model is there: two may not fit.
         drop(self.engine.borrow_mut().take());
-        let loaded = self.try_load(id, folder).await;
+        let loading = Abortable::new(self.try_load(id, what), registration);
+        let loaded = loading.await.unwrap_or_else(|_| {
+            Err(Problem {
+                kind: ProblemKind::Cancelled,
+                message: "Loading was stopped: load a model to go on.".to_owned(),
+            })
+        });
+        self.transfers.borrow_mut().remove(&id);
         match loaded {
             Ok(engine) => {
                 let ready = Event::Ready {
@@ -188,12 +284,8 @@ impl<S: Source + 'static> Shared<S> {
         }
     }
 
-    async fn try_load(&self, id: u32, folder: &str) -> Result<Engine, Problem> {
+    async fn try_load(&self, id: u32, what: Loadable) -> Result<Engine, Problem> {
         environment::check()?;
-        let source = (self.open)(folder).map_err(|error| Problem {
-            kind: ProblemKind::Network,
-            message: error.to_string(),
-        })?;
         let start = Instant::now();
         let mut throttle = Throttle::new();
         let mut on_event = |event| {
@@ -212,7 +304,25 @@ impl<S: Source + 'static> Shared<S> {
                 }
             }
         };
-        let loaded = Engine::load(source, &LoadOptions::default(), &mut on_event).await;
+        let mut options = LoadOptions::default();
+        let loaded = match what {
+            Loadable::Kept(key) => {
+                let kept = self.keeper.kept(&key).await?;
+                let loaded = Engine::load_packed(&kept, &options, &mut on_event).await;
+                if loaded.is_ok() {
+                    self.keeper.touch(&key).await;
+                }
+                loaded
+            }
+            Loadable::Wanted(wanted, files) => {
+                let source = self.keeper.find(&wanted, files).await?.source;
+                let packed = PackedSource::is_there(&source).await;
+                if !packed.map_err(|error| convert::source_problem(&error))? {
+                    options.model.recipe = Some(recipe_named(&wanted.recipe)?);
+                }
+                Engine::load(source, &options, &mut on_event).await
+            }
+        };
         if let Some(last) = throttle.finish() {
             (self.post)(last);
         }

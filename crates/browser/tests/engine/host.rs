@@ -4,17 +4,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use gloo_timers::future::TimeoutFuture;
-use paligemma_browser::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped};
-use paligemma_browser::worker::Host;
-use paligemma_checkpoint::{MemorySource, SourceError};
+use paligemma_browser::protocol::{
+    Answer, Event, ModelSource, Problem, ProblemKind, Request, Stopped, Wanted,
+};
+use paligemma_browser::worker::{Connect, Found, Host};
+use paligemma_checkpoint::MemorySource;
 use wasm_bindgen_test::wasm_bindgen_test;
+use web_sys::File;
 
 use crate::demo;
 
 /// A host whose events are kept. `demo` is the folder of the demo checkpoint, `empty` one without
 /// files; others cannot be opened.
 struct Desk {
-    host: Host<MemorySource>,
+    host: Host<Shelf>,
     events: Rc<RefCell<Vec<Event>>>,
 }
 
@@ -26,7 +29,7 @@ impl Desk {
             move |event| events.borrow_mut().push(event)
         };
         Self {
-            host: Host::new(open, post),
+            host: Host::new(Shelf, post),
             events,
         }
     }
@@ -43,15 +46,19 @@ impl Desk {
         self.host.receive(
             Request::Load {
                 id,
-                folder: folder.to_owned(),
+                wanted: Wanted::folder(folder),
             },
             None,
+            Vec::new(),
         );
     }
 
     fn picture(&self, id: u32, bytes: &[u8]) {
-        self.host
-            .receive(Request::Picture { id, picture: id }, Some(bytes.to_vec()));
+        self.host.receive(
+            Request::Picture { id, picture: id },
+            Some(bytes.to_vec()),
+            Vec::new(),
+        );
     }
 
     fn run(&self, id: u32, picture: u32, prompt: &str) {
@@ -61,7 +68,7 @@ impl Desk {
             prompt: prompt.to_owned(),
             max_new_tokens: 128,
         };
-        self.host.receive(request, None);
+        self.host.receive(request, None, Vec::new());
     }
 
     fn of(&self, id: u32) -> Vec<Event> {
@@ -108,13 +115,31 @@ impl Desk {
     }
 }
 
-fn open(folder: &str) -> Result<MemorySource, SourceError> {
-    match folder {
-        "demo" => Ok(demo::model()),
-        "empty" => Ok(MemorySource::new()),
-        other => Err(SourceError::Missing {
-            path: other.to_owned(),
-        }),
+struct Shelf;
+
+impl Connect for Shelf {
+    type Source = MemorySource;
+
+    async fn connect(
+        &self,
+        wanted: &Wanted,
+        _files: Vec<(String, File)>,
+    ) -> Result<Found<MemorySource>, Problem> {
+        let ModelSource::Url { url } = &wanted.source else {
+            panic!("{wanted:?}");
+        };
+        match url.as_str() {
+            "demo" => Ok(Found::anonymous(demo::model(), "demo")),
+            "empty" => Ok(Found::anonymous(MemorySource::new(), "empty")),
+            other => Err(Problem {
+                kind: ProblemKind::Network,
+                message: format!("{other} is not there"),
+            }),
+        }
+    }
+
+    fn received(_source: &MemorySource) -> u64 {
+        0
     }
 }
 
@@ -238,8 +263,10 @@ async fn a_run_is_cancelled_between_tokens() {
 
     desk.until(3, |event| matches!(event, Event::Token { count: 3.., .. }))
         .await;
-    desk.host.receive(Request::Cancel { id: 4 }, None);
-    desk.host.receive(Request::Cancel { id: 3 }, None);
+    desk.host
+        .receive(Request::Cancel { id: 4 }, None, Vec::new());
+    desk.host
+        .receive(Request::Cancel { id: 3 }, None, Vec::new());
 
     let answer = desk.answer_of(3).await;
     assert_eq!(answer.stopped, Stopped::Cancelled);
@@ -260,8 +287,10 @@ async fn a_run_is_cancelled_between_tokens() {
     );
 
     // Of a run that has ended, and of one that never was.
-    desk.host.receive(Request::Cancel { id: 3 }, None);
-    desk.host.receive(Request::Cancel { id: 99 }, None);
+    desk.host
+        .receive(Request::Cancel { id: 3 }, None, Vec::new());
+    desk.host
+        .receive(Request::Cancel { id: 99 }, None, Vec::new());
     desk.run(6, 2, &long.prompt);
     assert_eq!(desk.answer_of(6).await.token_ids, long.output_ids);
 }
@@ -274,7 +303,8 @@ async fn pictures_are_kept_until_dropped() {
     let sample = scene.sample("caption en");
     // The run has the picture, though its name is gone by the time it starts.
     desk.run(3, 2, &sample.prompt);
-    desk.host.receive(Request::DropPicture { picture: 2 }, None);
+    desk.host
+        .receive(Request::DropPicture { picture: 2 }, None, Vec::new());
     desk.run(4, 2, &sample.prompt);
     assert_eq!(desk.problem_of(4).await.kind, ProblemKind::Picture);
     assert_eq!(desk.answer_of(3).await.token_ids, sample.output_ids);
@@ -284,7 +314,7 @@ async fn pictures_are_kept_until_dropped() {
     desk.picture(6, &[]);
     assert_eq!(desk.problem_of(6).await.kind, ProblemKind::Picture);
     desk.host
-        .receive(Request::Picture { id: 7, picture: 7 }, None);
+        .receive(Request::Picture { id: 7, picture: 7 }, None, Vec::new());
     assert_eq!(desk.problem_of(7).await.kind, ProblemKind::Internal);
 }
 

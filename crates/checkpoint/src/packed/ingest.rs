@@ -188,6 +188,23 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
         })
     }
 
+    /// How far the model is, without doing anything about it. Pieces that were stored are taken to
+    /// be sound.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn standing(&self) -> Result<Progress, IngestError> {
+        let mut tally = Tally::new(&self.plan, &self.material);
+        let there = self.stored_digests().await?;
+        there.keys().for_each(|index| tally.add(*index));
+        Ok(tally.progress(Stage::Weights))
+    }
+
+    /// What the model will be.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     async fn put_record(&self, state: State) -> Result<(), IngestError> {
         let record = Record {
             plan: self.plan.clone(),
@@ -414,26 +431,56 @@ impl<'a, S: Source, T: Store> Maker<'a, S, T> {
         source: &Hashing<'a, S>,
     ) -> Result<Vec<u8>, IngestError> {
         let plan = &self.ingest.plan;
+        let tensors = checkpoint.tensors();
         let mut piece = vec![0; plan.piece_len(index)];
         let spans: Vec<(usize, Span)> = plan.spans_of(index).collect();
-        let (Some(&(first, from)), Some(&(last, to))) = (spans.first(), spans.last()) else {
-            return Ok(piece);
-        };
+        // One file after the other, so that each is hashed to its end before the next begins.
+        let file_of = |tensor: usize| tensors.get(tensor).map(|info| &info.file);
+        for spans in spans.chunk_by(|a, b| file_of(a.0) == file_of(b.0)) {
+            self.fill(&mut piece, spans, checkpoint, source).await?;
+            let Some(&(last, span)) = spans.last() else {
+                continue;
+            };
+            let is_last_row = tensors
+                .get(last)
+                .is_some_and(|info| span.row + span.rows == info.rows());
+            if is_last_row && file_of(last) != file_of(last + 1) {
+                let files = checkpoint.files().iter();
+                for file in files.filter(|file| Some(&file.path) == file_of(last)) {
+                    if source.finish(&file.path, file.bytes).await? == Some(false) {
+                        return Err(IngestError::Changed {
+                            path: file.path.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(piece)
+    }
+
+    /// Packs neighbouring spans, all from one file, into a piece.
+    async fn fill(
+        &self,
+        piece: &mut [u8],
+        spans: &[(usize, Span)],
+        checkpoint: &Checkpoint<S>,
+        source: &Hashing<'a, S>,
+    ) -> Result<(), IngestError> {
+        let plan = &self.ingest.plan;
         let tensors = checkpoint.tensors();
-        let mut slices = Slices::between(
-            source,
-            tensors,
-            PORTION,
-            Row {
-                tensor: first,
-                row: from.row,
-            },
-            Row {
-                tensor: last,
-                row: to.row + to.rows,
-            },
-        );
-        let mut spans = spans.into_iter().peekable();
+        let (Some(&(first, from)), Some(&(last, to))) = (spans.first(), spans.last()) else {
+            return Ok(());
+        };
+        let first = Row {
+            tensor: first,
+            row: from.row,
+        };
+        let end = Row {
+            tensor: last,
+            row: to.row + to.rows,
+        };
+        let mut slices = Slices::between(source, tensors, PORTION, first, end);
+        let mut spans = spans.iter().peekable();
         let mut rows = Packed::default();
         while let Some(slice) = slices.next().await? {
             while spans
@@ -452,40 +499,8 @@ impl<'a, S: Source, T: Store> Maker<'a, S, T> {
             })?;
             let (weight_bytes, scale_bytes) = storage.row_bytes(info.cols());
             let row = slice.rows.start - span.row;
-            place(&mut piece, span.weights + row * weight_bytes, &rows.weights);
-            place(&mut piece, span.scales + row * scale_bytes, &rows.scales);
-        }
-        self.finish_files(index, checkpoint, source, first..=last)
-            .await?;
-        Ok(piece)
-    }
-
-    /// Compares the digests of the files whose last rows are in this piece.
-    async fn finish_files(
-        &self,
-        index: usize,
-        checkpoint: &Checkpoint<S>,
-        source: &Hashing<'a, S>,
-        within: std::ops::RangeInclusive<usize>,
-    ) -> Result<(), IngestError> {
-        let tensors = checkpoint.tensors();
-        for at in within {
-            let Some(info) = tensors.get(at) else {
-                continue;
-            };
-            let ends_file = tensors
-                .get(at + 1)
-                .is_none_or(|next| next.file != info.file);
-            let spans = &self.ingest.plan.tensors[at].spans;
-            let ends_here = spans.last().is_some_and(|span| span.piece == index);
-            let file = checkpoint.files().iter().find(|f| f.path == info.file);
-            if let Some(file) = file.filter(|_| ends_file && ends_here)
-                && source.finish(&file.path, file.bytes).await? == Some(false)
-            {
-                return Err(IngestError::Changed {
-                    path: file.path.clone(),
-                });
-            }
+            place(piece, span.weights + row * weight_bytes, &rows.weights);
+            place(piece, span.scales + row * scale_bytes, &rows.scales);
         }
         Ok(())
     }
@@ -568,13 +583,17 @@ impl Tally {
         }
     }
 
-    fn report(&self, stage: Stage, on_progress: &mut dyn FnMut(Progress)) {
-        on_progress(Progress {
+    fn progress(&self, stage: Stage) -> Progress {
+        Progress {
             stage,
             read_bytes: self.read,
             total_read_bytes: self.total_read,
             stored_bytes: self.stored,
             total_stored_bytes: self.total_stored,
-        });
+        }
+    }
+
+    fn report(&self, stage: Stage, on_progress: &mut dyn FnMut(Progress)) {
+        on_progress(self.progress(stage));
     }
 }

@@ -58,7 +58,7 @@ fn it_goes_on_where_it_was_cut() {
             .collect();
         (digests, checkpoint.source().given() - before)
     };
-    for step in [300_000, 333_333, 500_009] {
+    for step in [210_000, 260_000, 333_333] {
         let shelf = Shelf::default();
         let (mut cuts, mut read) = (0, 0);
         loop {

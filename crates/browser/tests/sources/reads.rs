@@ -1,98 +1,11 @@
-//! Reading a folder over HTTP, with scripted servers in place of `fetch`, and with a real one.
+//! Sizes and single reads.
 
-#![cfg(all(target_arch = "wasm32", feature = "worker"))]
-#![allow(clippy::unwrap_used)] // A test fails by panicking.
-
-use js_sys::{Array, Function, Reflect};
 use paligemma_browser::http::HttpFolder;
 use paligemma_checkpoint::{Source, SourceError};
-use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_test::wasm_bindgen_test;
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
-
-/// What every script may use: a file of 1000 bytes, and usual answers.
-const PRELUDE: &str = r"
-const FILE = Uint8Array.from({length: 1000}, (_, i) => i % 251);
-const asked = init.headers?.get('Range')?.match(/^bytes=(\d+)-(\d+)$/);
-const [a, b] = asked ? [+asked[1], +asked[2] + 1] : [0, 1000];
-const head = init.method === 'HEAD';
-const attempt = log.push(`${init.method} ${a}..${b}`);
-init.signal.addEventListener('abort', () => log.push('abort'));
-// Chunks of 100 bytes, each made when it is asked for.
-const streamed = (status, headers) => {
-  let at = 0;
-  return new Response(new ReadableStream({
-    pull(controller) {
-      if (at >= FILE.length) return controller.close();
-      log.push(`chunk ${at}`);
-      controller.enqueue(FILE.slice(at, at += 100));
-    },
-  }, {highWaterMark: 0}), {status, headers});
-};
-const part = () => new Response(head ? null : FILE.slice(a, b), {
-  status: 206, headers: {'Content-Range': `bytes ${a}-${b - 1}/1000`},
-});
-";
-
-/// Answers in place of `fetch` until it is dropped.
-struct Server {
-    fetch: JsValue,
-    log: Array,
-}
-
-impl Server {
-    /// `script` is the body of `async (url, init) => …`, after the [`PRELUDE`].
-    fn new(script: &str) -> Self {
-        let log = Array::new();
-        let body = format!("return async (url, init) => {{ {PRELUDE} {script} }}");
-        let handler = Function::new_with_args("log", &body)
-            .call1(&JsValue::NULL, &log)
-            .unwrap();
-        let name = JsValue::from_str("fetch");
-        let fetch = Reflect::get(&js_sys::global(), &name).unwrap();
-        Reflect::set(&js_sys::global(), &name, &handler).unwrap();
-        Self { fetch, log }
-    }
-
-    fn log(&self) -> Vec<String> {
-        self.log
-            .iter()
-            .map(|line| line.as_string().unwrap())
-            .collect()
-    }
-
-    fn count(&self, word: &str) -> usize {
-        self.log()
-            .iter()
-            .filter(|line| line.starts_with(word))
-            .count()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        Reflect::set(&js_sys::global(), &JsValue::from_str("fetch"), &self.fetch).unwrap();
-    }
-}
-
-fn folder() -> HttpFolder {
-    HttpFolder::new("https://models.example/demo?key=1").unwrap()
-}
-
-fn file(range: std::ops::Range<usize>) -> Vec<u8> {
-    range.map(|i| (i % 251) as u8).collect()
-}
-
-fn reason(result: Result<impl std::fmt::Debug, SourceError>) -> String {
-    match result {
-        Err(SourceError::Failed { path, reason }) => {
-            assert_eq!(path, "https://models.example/demo/file");
-            reason
-        }
-        other => panic!("{other:?}"),
-    }
-}
+use crate::server::{Server, file, folder, reason};
 
 #[wasm_bindgen_test]
 async fn a_size_takes_one_request() {

@@ -1,0 +1,426 @@
+//! Keeps models: what fetching one would mean, fetching it, what is kept.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use futures_util::future::{self, Either};
+use gloo_timers::future::TimeoutFuture;
+use paligemma_checkpoint::{
+    Checkpoint, Config, Ingest, IngestError, Kept, ModelKey, PackedSource, Pieces, Plan, Progress,
+    Recipe, Stage, State, Store,
+};
+use paligemma_engine::ModelInfo;
+use serde::{Deserialize, Serialize};
+use web_sys::File;
+
+use super::connect::{Connect, Found, title};
+use super::convert;
+use crate::protocol::{
+    FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Problem, ProblemKind, Room,
+    Wanted,
+};
+use crate::store::{Bus, Estimate, IdbStore, WriteLock, estimate};
+
+/// The setting under which a model's source is remembered.
+const SOURCE: &str = "source";
+
+/// The channel on which a tab that fetches tells the others how far it is.
+const CHANNEL: &str = "paligemma-web:fetching";
+
+/// Time between two looks at how much has arrived, in milliseconds.
+const TICK_MS: u32 = 250;
+
+/// One database of models, and the ways into it.
+pub(super) struct Keeper<C> {
+    connect: C,
+    database: Option<&'static str>,
+    store: OnceCell<IdbStore>,
+}
+
+/// What a tab that fetches tells the others.
+#[derive(Serialize, Deserialize)]
+struct News {
+    key: String,
+    progress: FetchProgress,
+}
+
+/// A model's bytes, and whether they are packed already.
+enum Origin<S> {
+    Checkpoint(Box<Checkpoint<S>>, Plan),
+    Packed(Box<PackedSource<S>>),
+}
+
+impl<C: Connect> Keeper<C> {
+    /// A keeper of this site's database, or of another one of this name.
+    pub(super) fn new(connect: C, database: Option<&'static str>) -> Self {
+        Self {
+            connect,
+            database,
+            store: OnceCell::new(),
+        }
+    }
+
+    /// Finds a model's bytes.
+    pub(super) async fn find(
+        &self,
+        wanted: &Wanted,
+        files: Vec<(String, File)>,
+    ) -> Result<Found<C::Source>, Problem> {
+        self.connect.connect(wanted, files).await
+    }
+
+    /// The database; what an interrupted visit left behind is swept away when it is first opened.
+    pub(super) async fn store(&self) -> Result<&IdbStore, Problem> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let opened = match self.database {
+            None => IdbStore::open().await,
+            Some(name) => IdbStore::open_named(name).await,
+        };
+        let store = opened.map_err(|error| convert::store_problem(&error))?;
+        // What cannot be swept today is swept another day.
+        let _ = store.sweep().await;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// What fetching a model would mean.
+    pub(super) async fn examine(
+        &self,
+        wanted: &Wanted,
+        files: Vec<(String, File)>,
+    ) -> Result<Offer, Problem> {
+        let Found {
+            source,
+            origin,
+            title,
+            licence,
+            gated,
+        } = self.find(wanted, files).await?;
+        let commit = origin.commit.clone();
+        let origin = open(source, origin, &wanted.recipe).await?;
+        let config = match &origin {
+            Origin::Checkpoint(checkpoint, _) => checkpoint.config().clone(),
+            Origin::Packed(packed) => {
+                let config = Config::of_packed(&**packed).await;
+                config.map_err(convert::checkpoint_problem)?
+            }
+        };
+        let plan = origin.plan();
+        let model = convert::model(&ModelInfo::of_configuration(&config));
+        let mut offer = Offer {
+            key: plan.key().to_string(),
+            title,
+            family: model.family,
+            parameters: model.parameters,
+            image_size: model.image_size,
+            commit,
+            licence,
+            gated,
+            recipe: plan.recipe.clone(),
+            packed: matches!(origin, Origin::Packed(_)),
+            fetch_bytes: origin.fetch_bytes(),
+            fetched_bytes: 0,
+            store_bytes: plan.total_bytes(),
+            complete: false,
+            room: None,
+            cannot_keep: None,
+        };
+        let store = match self.store().await {
+            Ok(store) => store,
+            Err(problem) => {
+                offer.cannot_keep = Some(problem.message);
+                return Ok(offer);
+            }
+        };
+        let problem = |error| convert::ingest_problem(&error);
+        let record = store.model(&plan.key()).await;
+        let record = record.map_err(|error| convert::store_problem(&error))?;
+        if let Some(record) = record {
+            offer.complete = record.state == State::Complete;
+            let standing = origin.ingest(store).standing().await.map_err(problem)?;
+            offer.fetched_bytes = standing.read_bytes;
+            if offer.complete {
+                offer.fetched_bytes = offer.fetch_bytes;
+            }
+        }
+        offer.room = room().await;
+        Ok(offer)
+    }
+
+    /// Fetches a model and keeps it. Dropping the future stops it; what has arrived stays.
+    pub(super) async fn fetch(
+        &self,
+        wanted: &Wanted,
+        files: Vec<(String, File)>,
+        key: &str,
+        report: Rc<dyn Fn(FetchProgress)>,
+    ) -> Result<(), Problem> {
+        let found = self.find(wanted, files).await?;
+        let store = self.store().await?;
+        let origin = open(found.source, found.origin, &wanted.recipe).await?;
+        let offered = origin.plan().key();
+        if offered.to_string() != key {
+            return Err(Problem {
+                kind: ProblemKind::Changed,
+                message: format!(
+                    "{} is not what it was when it was offered, its files have changed: check it \
+                     again, then decide anew.",
+                    found.title
+                ),
+            });
+        }
+        let (_lock, waited) = wait_for_turn(store, key, &report).await;
+        if waited {
+            let record = store.model(&offered).await;
+            let record = record.map_err(|error| convert::store_problem(&error))?;
+            // The other tab has fetched and checked it.
+            if record.is_some_and(|record| record.state == State::Complete) {
+                return Ok(());
+            }
+        }
+        if let Ok(text) = serde_json::to_string(&remembered(&wanted.source)) {
+            let name = IdbStore::setting_of(&offered, SOURCE);
+            let put = store.put_setting(&name, &text).await;
+            put.map_err(|error| convert::store_problem(&error))?;
+        }
+        self.run(origin, store, key, &*report).await
+    }
+
+    async fn run(
+        &self,
+        origin: Origin<C::Source>,
+        store: &IdbStore,
+        key: &str,
+        report: &dyn Fn(FetchProgress),
+    ) -> Result<(), Problem> {
+        let bus = Bus::open(CHANNEL);
+        let tell = |progress: FetchProgress| {
+            report(progress);
+            bus.post(&News {
+                key: key.to_owned(),
+                progress,
+            });
+        };
+        let received = || C::received(origin.source());
+        let latest: Cell<Option<(Progress, u64)>> = Cell::new(None);
+        let mut on_progress = |progress: Progress| {
+            latest.set(Some((progress, received())));
+            tell(convert::fetch_progress(&progress, 0));
+        };
+        let ingest = origin.ingest(store).run(&mut on_progress);
+        // Between two pieces, what has arrived of the next one.
+        let between = async {
+            loop {
+                TimeoutFuture::new(TICK_MS).await;
+                if let Some((progress, before)) = latest.get()
+                    && progress.stage == Stage::Weights
+                    && received() > before
+                {
+                    tell(convert::fetch_progress(&progress, received() - before));
+                }
+            }
+        };
+        let (ingest, between) = (std::pin::pin!(ingest), std::pin::pin!(between));
+        let outcome: Result<_, IngestError> = match future::select(ingest, between).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right((never, _)) => never,
+        };
+        outcome.map_err(|error| convert::ingest_problem(&error))?;
+        Ok(())
+    }
+
+    /// A kept model, ready to be read.
+    pub(super) async fn kept(&self, key: &str) -> Result<Kept<'_, IdbStore>, Problem> {
+        let store = self.store().await?;
+        let missing = || Problem {
+            kind: ProblemKind::Storage,
+            message: "This model is not kept here in full, or no longer: fetch it again."
+                .to_owned(),
+        };
+        let key = ModelKey(key.parse().map_err(|_| missing())?);
+        let kept = Kept::open(store, key).await;
+        kept.map_err(|error| convert::problem(&error.into()))?
+            .ok_or_else(missing)
+    }
+
+    /// Notes that a model is used.
+    pub(super) async fn touch(&self, key: &str) {
+        if let (Ok(store), Ok(digest)) = (self.store().await, key.parse()) {
+            // The order of a list is all that depends on it.
+            let _ = store.touch(&ModelKey(digest)).await;
+        }
+    }
+
+    /// Removes a model.
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Problem> {
+        let store = self.store().await?;
+        let Ok(digest) = key.parse() else {
+            return Ok(());
+        };
+        let key = ModelKey(digest);
+        let Some(_lock) = store.try_write().await else {
+            return Err(Problem {
+                kind: ProblemKind::Storage,
+                message: "A model is being fetched, here or in another tab, so nothing can be \
+                          deleted now: pause it first."
+                    .to_owned(),
+            });
+        };
+        let deleted = store.delete(&key).await;
+        deleted.map_err(|error| convert::store_problem(&error))?;
+        let name = IdbStore::setting_of(&key, SOURCE);
+        let removed = store.remove_setting(&name).await;
+        removed.map_err(|error| convert::store_problem(&error))
+    }
+
+    /// Everything that is kept.
+    pub(super) async fn library(&self) -> Result<Library, Problem> {
+        let store = match self.store().await {
+            Ok(store) => store,
+            Err(problem) => {
+                return Ok(Library {
+                    cannot_keep: Some(problem.message),
+                    ..Library::default()
+                });
+            }
+        };
+        let problem = |error| convert::store_problem(&error);
+        let mut models = Vec::new();
+        for found in store.overview().await.map_err(problem)? {
+            let name = IdbStore::setting_of(&found.key, SOURCE);
+            let source = store.setting(&name).await.map_err(problem)?;
+            let source: Option<ModelSource> =
+                source.and_then(|text| serde_json::from_str(&text).ok());
+            let summary = found.model.as_ref();
+            let repository = summary.and_then(|summary| summary.origin.repository.clone());
+            models.push(KeptModel {
+                key: found.key.to_string(),
+                title: repository
+                    .or_else(|| source.as_ref().map(title))
+                    .unwrap_or_else(|| "A model".to_owned()),
+                recipe: summary.map_or_else(String::new, |summary| summary.recipe.clone()),
+                commit: summary.and_then(|summary| summary.origin.commit.clone()),
+                source: source.filter(|source| *source != ModelSource::Files),
+                complete: summary.is_some_and(|summary| summary.state == State::Complete),
+                unreadable: summary.is_none(),
+                store_bytes: summary.map_or(0, |summary| summary.total_bytes),
+                stored_bytes: found.stored_bytes,
+                last_used_ms: summary.map_or(0.0, |summary| summary.last_used_ms),
+            });
+        }
+        models.sort_by(|a, b| b.last_used_ms.total_cmp(&a.last_used_ms));
+        Ok(Library {
+            models,
+            room: room().await,
+            cannot_keep: None,
+        })
+    }
+}
+
+impl<S: paligemma_checkpoint::Source> Origin<S> {
+    fn plan(&self) -> &Plan {
+        match self {
+            Self::Checkpoint(_, plan) => plan,
+            Self::Packed(packed) => &packed.manifest().plan,
+        }
+    }
+
+    fn source(&self) -> &S {
+        match self {
+            Self::Checkpoint(checkpoint, _) => checkpoint.source(),
+            Self::Packed(packed) => packed.source(),
+        }
+    }
+
+    fn fetch_bytes(&self) -> u64 {
+        match self {
+            Self::Packed(packed) => packed.manifest().plan.total_bytes(),
+            Self::Checkpoint(checkpoint, plan) => {
+                let files: u64 = plan.files.iter().map(|file| file.bytes).sum();
+                checkpoint.total_bytes() + files
+            }
+        }
+    }
+
+    fn ingest<'a>(&'a self, store: &'a IdbStore) -> Ingest<'a, S, IdbStore> {
+        match self {
+            Self::Checkpoint(checkpoint, plan) => Ingest::quantize(checkpoint, plan.clone(), store),
+            Self::Packed(packed) => Ingest::copy(packed, store),
+        }
+    }
+}
+
+/// Reads the headers of a checkpoint, or the manifest of a packed model.
+async fn open<S: paligemma_checkpoint::Source>(
+    source: S,
+    origin: paligemma_checkpoint::Origin,
+    recipe: &str,
+) -> Result<Origin<S>, Problem> {
+    let packed = PackedSource::is_there(&source).await;
+    if packed.map_err(|error| convert::source_problem(&error))? {
+        let packed = PackedSource::open(source).await;
+        let packed = packed.map_err(|error| convert::problem(&error.into()))?;
+        return Ok(Origin::Packed(Box::new(packed)));
+    }
+    let recipe = recipe_named(recipe)?;
+    let checkpoint = Checkpoint::open(source).await;
+    let checkpoint = checkpoint.map_err(convert::checkpoint_problem)?;
+    let plan = Plan::new(&checkpoint, origin, &recipe).await;
+    let plan = plan.map_err(convert::checkpoint_problem)?;
+    Ok(Origin::Checkpoint(Box::new(checkpoint), plan))
+}
+
+pub(super) fn recipe_named(name: &str) -> Result<Recipe, Problem> {
+    Recipe::named(name).ok_or_else(|| Problem {
+        kind: ProblemKind::Internal,
+        message: format!("There is no recipe {name:?}: choose another one."),
+    })
+}
+
+/// The right to write, and whether another tab had it first; its progress is reported meanwhile.
+async fn wait_for_turn(
+    store: &IdbStore,
+    key: &str,
+    report: &Rc<dyn Fn(FetchProgress)>,
+) -> (WriteLock, bool) {
+    if let Some(lock) = store.try_write().await {
+        return (lock, false);
+    }
+    let bus = Bus::open(CHANNEL);
+    let (key, report) = (key.to_owned(), Rc::clone(report));
+    bus.on_message(move |text| {
+        if let Ok(news) = serde_json::from_str::<News>(&text)
+            && news.key == key
+        {
+            report(FetchProgress {
+                stage: FetchStage::Elsewhere,
+                ..news.progress
+            });
+        }
+    });
+    (store.write().await, true)
+}
+
+/// A URL may carry a secret in its query; a model is found again without it, or not at all.
+fn remembered(source: &ModelSource) -> ModelSource {
+    match source {
+        ModelSource::Url { url } => ModelSource::Url {
+            url: url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        },
+        other => other.clone(),
+    }
+}
+
+async fn room() -> Option<Room> {
+    let Estimate {
+        usage,
+        quota,
+        persisted,
+    } = estimate().await;
+    Some(Room {
+        used: usage?,
+        quota: quota?,
+        persisted,
+    })
+}

@@ -22,6 +22,22 @@ try {
     words.textContent =
       `The page could not start (${error}). Check the connection and reload; if that does not ` +
       "help, use a current Chrome, Edge, Firefox or Safari.";
+    await offerAnew(words);
   }
   throw error;
+}
+
+// What the service worker has kept would come again and again, and a page that does not start
+// cannot offer its own update: this lets the person leave it.
+async function offerAnew(words) {
+  const kept = await navigator.serviceWorker?.getRegistration().catch(() => undefined);
+  if (!kept) return;
+  const button = document.createElement("button");
+  button.id = "anew";
+  button.textContent = "Load the page anew";
+  button.addEventListener("click", async () => {
+    await kept.unregister();
+    location.reload();
+  });
+  words.after(button);
 }

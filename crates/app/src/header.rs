@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::icon::{Glyph, Icon};
+use crate::models::{ModelButton, Models};
 use crate::state::{EngineState, Page};
 use crate::theme::ThemeButton;
 
@@ -11,6 +12,8 @@ use crate::theme::ThemeButton;
 pub(crate) fn Header(
     /// The page's state.
     page: Page,
+    /// The models.
+    models: Models,
 ) -> impl IntoView {
     view! {
         <header class="head">
@@ -19,6 +22,7 @@ pub(crate) fn Header(
                 <h1>"PaliGemma in your browser"</h1>
                 <p>"Ask a picture. Everything is computed on this machine; no picture leaves it."</p>
             </div>
+            <ModelButton page models />
             <AdapterChip page />
             <ThemeButton />
         </header>

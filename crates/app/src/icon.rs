@@ -11,6 +11,8 @@ pub(crate) enum Glyph {
     Picture,
     /// A chip.
     Chip,
+    /// A box.
+    Box,
     /// A cloud that is cut off.
     Offline,
     /// A padlock.
@@ -43,6 +45,7 @@ impl Glyph {
                 "M4 16.5V6a2 2 0 0 1 2-2h12a2 2 0 0 1 2 2v12a2 2 0 0 1-2 2h-6M4 13l4-4 5 5m-9 2 4 4m0-4-4 4"
             }
             Glyph::Chip => "M7 7h10v10H7zM10 3v4m4-4v4m-4 10v4m4-4v4M3 10h4m-4 4h4m10-4h4m-4 4h4",
+            Glyph::Box => "M4 8l8-4 8 4v8l-8 4-8-4zM4 8l8 4 8-4m-8 4v8",
             Glyph::Offline => {
                 "M7 18a4 4 0 0 1-.6-7.95A6 6 0 0 1 9 6.2M12 5a6 6 0 0 1 5.9 5A4 4 0 0 1 20 16.6M4 4l16 16"
             }

@@ -9,6 +9,7 @@
 
 mod header;
 mod icon;
+mod models;
 mod notice;
 mod page;
 mod palette;
@@ -22,6 +23,7 @@ mod state;
 mod status;
 mod theme;
 mod truth;
+mod update;
 mod wording;
 
 use leptos::prelude::mount_to_body;

@@ -5,8 +5,8 @@ use leptos::task::spawn_local;
 use paligemma_browser::protocol::{PROTOCOL_VERSION, Problem, ProblemKind};
 
 use crate::icon::{Glyph, Icon};
+use crate::models::Models;
 use crate::platform::{clipboard, page as browser};
-use crate::session::Session;
 use crate::state::{EngineState, Page};
 use crate::wording;
 
@@ -15,8 +15,8 @@ use crate::wording;
 pub(crate) fn EngineNotice(
     /// The page's state.
     page: Page,
-    /// The conversation with the worker.
-    session: Session,
+    /// The models, of which another may do.
+    models: Models,
 ) -> impl IntoView {
     let problem = Memo::new(move |_| {
         page.engine.with(|engine| match engine {
@@ -27,14 +27,26 @@ pub(crate) fn EngineNotice(
     move || {
         let problem = problem.get()?;
         let retry = can_retry(problem.kind);
+        let other = another_may_do(problem.kind);
+        let damaged = problem.kind == ProblemKind::Damaged;
         let diagnostics = diagnostics(&problem);
         let opened = RwSignal::new(false);
         Some(view! {
             <Notice problem=problem.clone()>
                 <div class="actions">
+                    <Show when=move || damaged && models.can_repair()>
+                        <button class="primary" id="repair" type="button" on:click=move |_| models.repair_present()>
+                            "Repair"
+                        </button>
+                    </Show>
                     <Show when=move || retry>
-                        <button class="primary" id="retry" type="button" on:click=move |_| session.connect()>
+                        <button class="primary" id="retry" type="button" on:click=move |_| models.try_again()>
                             "Try again"
+                        </button>
+                    </Show>
+                    <Show when=move || other>
+                        <button type="button" on:click=move |_| models.open()>
+                            "Choose another model"
                         </button>
                     </Show>
                     <CopyButton
@@ -119,7 +131,27 @@ pub(crate) fn CopyButton(
 fn can_retry(kind: ProblemKind) -> bool {
     !matches!(
         kind,
-        ProblemKind::InsecureContext | ProblemKind::NoWebGpu | ProblemKind::LimitsTooSmall
+        ProblemKind::InsecureContext
+            | ProblemKind::NoWebGpu
+            | ProblemKind::LimitsTooSmall
+            | ProblemKind::Damaged
+    )
+}
+
+/// Whether it is the model that is at fault, or its size.
+fn another_may_do(kind: ProblemKind) -> bool {
+    matches!(
+        kind,
+        ProblemKind::LimitsTooSmall
+            | ProblemKind::OutOfMemory
+            | ProblemKind::DeviceLost
+            | ProblemKind::Network
+            | ProblemKind::Storage
+            | ProblemKind::Damaged
+            | ProblemKind::Checkpoint
+            | ProblemKind::Changed
+            | ProblemKind::Token
+            | ProblemKind::Cancelled
     )
 }
 
@@ -132,8 +164,13 @@ fn glyph(kind: ProblemKind) -> Glyph {
         | ProblemKind::OutOfMemory
         | ProblemKind::DeviceLost => Glyph::Chip,
         ProblemKind::Picture => Glyph::Picture,
+        ProblemKind::Token => Glyph::Lock,
         ProblemKind::Network => Glyph::Offline,
-        ProblemKind::Checkpoint
+        ProblemKind::Changed
+        | ProblemKind::Storage
+        | ProblemKind::Damaged
+        | ProblemKind::Cancelled
+        | ProblemKind::Checkpoint
         | ProblemKind::Prompt
         | ProblemKind::Worker
         | ProblemKind::Internal => Glyph::Warning,
@@ -141,7 +178,7 @@ fn glyph(kind: ProblemKind) -> Glyph {
 }
 
 /// The case as the protocol spells it.
-fn kind_name(kind: ProblemKind) -> String {
+pub(crate) fn kind_name(kind: ProblemKind) -> String {
     serde_json::to_value(kind)
         .ok()
         .and_then(|name| name.as_str().map(str::to_owned))

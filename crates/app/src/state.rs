@@ -40,17 +40,50 @@ pub(crate) struct Page {
 /// The model's state.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EngineState {
-    /// On its way to the GPU.
-    Loading {
-        /// Bytes so far.
-        loaded: u64,
-        /// Bytes in all; 0 while unknown.
-        total: u64,
-    },
+    /// On its way.
+    Loading(Underway),
     /// Answers prompts.
     Ready(Loaded),
     /// Cannot work; the page is still usable to look at pictures.
     Failed(Problem),
+}
+
+/// A model on its way to the GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Underway {
+    /// What it is called, in the middle of a sentence.
+    pub(crate) title: String,
+    /// Where it is.
+    pub(crate) leg: Leg,
+    /// Bytes so far.
+    pub(crate) done: u64,
+    /// Bytes in all; 0 while unknown.
+    pub(crate) total: u64,
+}
+
+/// The way to the GPU in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leg {
+    /// It is not known yet which model comes.
+    Starting,
+    /// From a server to what the browser keeps.
+    Fetching,
+    /// What was stored is read back and checked.
+    Checking,
+    /// To the GPU.
+    Loading,
+}
+
+impl Underway {
+    /// Before anything is known.
+    pub(crate) fn starting() -> Self {
+        Self {
+            title: String::new(),
+            leg: Leg::Starting,
+            done: 0,
+            total: 0,
+        }
+    }
 }
 
 /// A loaded model.
@@ -143,10 +176,7 @@ impl Page {
     /// A page on which nothing has happened.
     pub(crate) fn new() -> Self {
         Self {
-            engine: RwSignal::new(EngineState::Loading {
-                loaded: 0,
-                total: 0,
-            }),
+            engine: RwSignal::new(EngineState::Loading(Underway::starting())),
             running: RwSignal::new(None),
             picture: RwSignal::new(None),
             picture_problem: RwSignal::new(None),

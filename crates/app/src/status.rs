@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use paligemma_browser::protocol::Stopped;
 
 use crate::session::Session;
-use crate::state::{EngineState, Page, Reply, Stage};
+use crate::state::{EngineState, Leg, Page, Reply, Stage, Underway};
 use crate::wording;
 
 /// The line, the bar and the stop button.
@@ -43,8 +43,8 @@ pub(crate) fn Status(
 fn Bar(page: Page) -> impl IntoView {
     let share = move || {
         page.engine.with(|engine| match engine {
-            EngineState::Loading { loaded, total } if *total > 0 => {
-                Some((*loaded as f64 / *total as f64).min(1.0))
+            EngineState::Loading(way) if way.total > 0 => {
+                Some((way.done as f64 / way.total as f64).min(1.0))
             }
             _ => None,
         })
@@ -52,7 +52,7 @@ fn Bar(page: Page) -> impl IntoView {
     let is_busy = move || {
         let loading = page
             .engine
-            .with(|engine| matches!(engine, EngineState::Loading { .. }));
+            .with(|engine| matches!(engine, EngineState::Loading(_)));
         page.running.with(Option::is_some) || (loading && share().is_none())
     };
     let percent = move || share().map(|share| (share * 100.0).round().to_string());
@@ -88,7 +88,7 @@ fn state(page: Page) -> &'static str {
         })
     });
     page.engine.with(|engine| match engine {
-        EngineState::Loading { .. } => "loading",
+        EngineState::Loading(_) => "loading",
         EngineState::Failed(_) => "error",
         EngineState::Ready(_) => reply.unwrap_or("ready"),
     })
@@ -106,18 +106,29 @@ fn words(page: Page) -> String {
         };
     }
     page.engine.with(|engine| match engine {
-        EngineState::Loading { total: 0, .. } => "Fetching the demo model…".to_owned(),
-        EngineState::Loading { loaded, total } => format!(
-            "Loading the demo model: {} of {}",
-            wording::megabytes(*loaded),
-            wording::megabytes(*total)
-        ),
+        EngineState::Loading(way) => underway(way),
         EngineState::Failed(problem) => wording::title(problem.kind).to_owned(),
         EngineState::Ready(_) => page
             .reply
             .with(|reply| reply.as_ref().map(outcome))
             .unwrap_or_else(|| "Ready".to_owned()),
     })
+}
+
+/// Where a model on its way is.
+pub(crate) fn underway(way: &Underway) -> String {
+    let doing = match way.leg {
+        Leg::Starting => return "Starting…".to_owned(),
+        Leg::Fetching => "Fetching",
+        Leg::Checking => "Checking",
+        Leg::Loading => "Loading",
+    };
+    if way.total == 0 {
+        format!("{doing} {}…", way.title)
+    } else {
+        let part = wording::part_of(way.done, way.total);
+        format!("{doing} {}: {part}", way.title)
+    }
 }
 
 /// How a run ended.

@@ -3,9 +3,34 @@
 use paligemma_browser::protocol::{Detection, Problem, ProblemKind};
 use paligemma_scenes::Kind;
 
-/// `4.2 MB`.
-pub(crate) fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
+/// `4.20 MB`, `2.18 GB`: three digits, in units of a thousand.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let (in_unit, unit) = in_unit(bytes, bytes);
+    format!("{in_unit} {unit}")
+}
+
+/// `1.20 of 2.18 GB`, in the unit of the whole.
+pub(crate) fn part_of(part: u64, whole: u64) -> String {
+    let (part, _) = in_unit(part, whole);
+    let (whole, unit) = in_unit(whole, whole);
+    format!("{part} of {whole} {unit}")
+}
+
+/// A number of bytes in the unit, and with the decimals, that suit `scale`.
+fn in_unit(bytes: u64, scale: u64) -> (String, &'static str) {
+    // From where on three digits are a thousand of the smaller unit.
+    let (size, unit) = match scale {
+        0..1_000 => return (bytes.to_string(), "bytes"),
+        1_000..999_500 => (1e3, "kB"),
+        999_500..999_500_000 => (1e6, "MB"),
+        _ => (1e9, "GB"),
+    };
+    let decimals = match scale as f64 / size {
+        large if large >= 99.95 => 0,
+        middling if middling >= 9.995 => 1,
+        _ => 2,
+    };
+    (format!("{:.decimals$}", bytes as f64 / size), unit)
 }
 
 /// `86 ms`, `1.24 s`.
@@ -102,6 +127,11 @@ pub(crate) fn title(kind: ProblemKind) -> &'static str {
         ProblemKind::DeviceLost => "The graphics adapter was lost",
         ProblemKind::Picture => "This picture cannot be used",
         ProblemKind::Network => "The model could not be fetched",
+        ProblemKind::Token => "The hub wants an access token",
+        ProblemKind::Changed => "The model has changed",
+        ProblemKind::Storage => "The model cannot be kept",
+        ProblemKind::Damaged => "The kept model is damaged",
+        ProblemKind::Cancelled => "Stopped",
         ProblemKind::Checkpoint => "The model’s files cannot be used",
         ProblemKind::Prompt => "This prompt cannot be answered",
         ProblemKind::Worker => "The background worker stopped",
@@ -118,7 +148,15 @@ mod tests {
         assert_eq!(duration(4.06), "4.1 ms");
         assert_eq!(duration(86.4), "86 ms");
         assert_eq!(duration(1_239.0), "1.24 s");
-        assert_eq!(megabytes(10_268_128), "10.3 MB");
+        assert_eq!(bytes(999), "999 bytes");
+        assert_eq!(bytes(1_234), "1.23 kB");
+        assert_eq!(bytes(999_499), "999 kB");
+        assert_eq!(bytes(999_500), "1.00 MB");
+        assert_eq!(bytes(10_268_128), "10.3 MB");
+        assert_eq!(bytes(2_180_000_000), "2.18 GB");
+        assert_eq!(bytes(99_960_000_000), "100 GB");
+        assert_eq!(part_of(0, 2_180_000_000), "0.00 of 2.18 GB");
+        assert_eq!(part_of(1_204_000_000, 2_180_000_000), "1.20 of 2.18 GB");
         assert_eq!(count_of_weights(5_120_000), "5.1 million");
         assert_eq!(count_of_weights(3_030_000_000), "3.0 billion");
     }

@@ -21,6 +21,7 @@ mod picture;
 mod processor;
 mod resize;
 mod tokenizer;
+mod tokenizer_file;
 
 pub use answer::{AnswerItem, Detection, detections, parse_answer};
 pub use error::{PictureError, ProcessorError};

@@ -35,6 +35,8 @@ impl Processor {
     /// Reads a checkpoint's `tokenizer.json` and, where there is one, `preprocessor_config.json`
     /// (without it: [`ImageProcessor::siglip`]).
     ///
+    /// The tokenizer is by far the larger file; given by value, it is dropped early.
+    ///
     /// From `config.json` come `image_size` (pixels a side), `image_tokens` (tokens a picture, the
     /// square of `image_size / patch_size`) and `image_token_id` (`image_token_index`).
     ///
@@ -42,7 +44,7 @@ impl Processor {
     /// [`ProcessorError`] if a file cannot be read, a token is missing, or the files and
     /// `config.json` disagree.
     pub fn new(
-        tokenizer_json: &[u8],
+        tokenizer_json: impl AsRef<[u8]>,
         preprocessor_config: Option<&[u8]>,
         image_size: usize,
         image_tokens: usize,

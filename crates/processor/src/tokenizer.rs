@@ -1,6 +1,7 @@
 //! A checkpoint's own `tokenizer.json`, read by the `tokenizers` library.
 
 use crate::error::ProcessorError;
+use crate::tokenizer_file;
 
 /// Number of location tokens, `<loc0000>` to `<loc1023>`.
 pub const LOC_TOKENS: usize = 1024;
@@ -33,20 +34,18 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`.
+    /// Reads a `tokenizer.json`. Bytes that come by value are given back before the vocabulary is
+    /// built, and are then no part of the most memory that it takes.
     ///
     /// # Errors
     /// [`ProcessorError::Tokenizer`] for what the library cannot read;
     /// [`ProcessorError::MissingToken`] without `<bos>`, `<eos>`, `<pad>`, `<image>`, or any of the
     /// location and segmentation tokens.
-    pub fn from_json(json: &[u8]) -> Result<Self, ProcessorError> {
-        let wrong = |error: tokenizers::Error| ProcessorError::Tokenizer {
+    pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, ProcessorError> {
+        let read = tokenizer_file::read(json);
+        let (inner, last_id) = read.map_err(|error| ProcessorError::Tokenizer {
             reason: error.to_string(),
-        };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(wrong)?;
-        // Some files carry the truncation and padding of the run that saved them.
-        inner.with_truncation(None).map_err(wrong)?;
-        inner.with_padding(None);
+        })?;
 
         let id = |token: &str| {
             let id = inner.token_to_id(token);
@@ -59,7 +58,6 @@ impl Tokenizer {
         let loc = loc.collect::<Result<_, _>>()?;
         let seg = (0..SEG_TOKENS).map(|i| id(&format!("<seg{i:03}>")));
         let seg = seg.collect::<Result<_, _>>()?;
-        let last_id = inner.get_vocab(true).into_values().max().unwrap_or(image);
         Ok(Self {
             inner,
             bos,

@@ -7,7 +7,7 @@ use paligemma_processor::{LOC_TOKENS, ProcessorError, SEG_TOKENS, Tokenizer};
 use serde_json::Value;
 
 fn tokenizer(model: &str) -> Tokenizer {
-    Tokenizer::from_json(&tokenizer_json(model)).unwrap_or_else(|e| panic!("{model}: {e}"))
+    Tokenizer::from_json(tokenizer_json(model)).unwrap_or_else(|e| panic!("{model}: {e}"))
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -100,7 +100,7 @@ fn a_missing_token_is_named() {
         "<loc1023>",
         "<seg127>",
     ] {
-        let error = Tokenizer::from_json(&without(token)).expect_err(token);
+        let error = Tokenizer::from_json(without(token)).expect_err(token);
         let expected = ProcessorError::MissingToken {
             token: token.to_owned(),
         };
@@ -123,6 +123,94 @@ fn what_is_no_tokenizer_is_an_error() {
         let error = Tokenizer::from_json(json).expect_err("no tokenizer");
         assert!(matches!(error, ProcessorError::Tokenizer { .. }), "{error}");
     }
+}
+
+/// The file with one member of its model, or with the member of that name, changed.
+fn changed(member: &str, value: Value) -> Vec<u8> {
+    let mut raw: Value = serde_json::from_slice(&tokenizer_json("pg2_gqa")).expect("JSON");
+    let model = raw["model"].as_object_mut().expect("a model");
+    let part = if model.contains_key(member) {
+        &mut raw["model"][member]
+    } else {
+        &mut raw[member]
+    };
+    *part = value;
+    raw.to_string().into_bytes()
+}
+
+#[test]
+fn what_the_library_would_take_wrongly_is_an_error() {
+    let cases = [
+        (changed("version", "2.0".into()), "version"),
+        (changed("type", "WordPiece".into()), "WordPiece"),
+        (changed("vocab", serde_json::json!({"a": -1})), "u32"),
+        (
+            changed("vocab", serde_json::json!(["a"])),
+            "a map of tokens",
+        ),
+        (changed("merges", serde_json::json!({})), "a list of merges"),
+        (changed("merges", serde_json::json!([1])), "a merge"),
+        (changed("merges", serde_json::json!([["a"]])), "two parts"),
+        (
+            changed("merges", serde_json::json!([["a", "b", "c"]])),
+            "two parts",
+        ),
+        (changed("merges", serde_json::json!(["a"])), "two parts"),
+        (changed("merges", serde_json::json!(["a b c"])), "two parts"),
+        (changed("merges", serde_json::json!([["a", "QZ"]])), "QZ"),
+        (changed("merges", serde_json::json!([["q", "z"]])), "qz"),
+        // The builder joins the parts in a buffer of the longest token's length.
+        (
+            changed("merges", serde_json::json!([["a".repeat(99), "b"]])),
+            "ab",
+        ),
+        // It cuts the prefix's length off the second part.
+        (
+            changed("continuing_subword_prefix", "###########".into()),
+            "continuing_subword_prefix",
+        ),
+    ];
+    for (json, word) in cases {
+        let error = Tokenizer::from_json(json).expect_err(word).to_string();
+        assert!(error.contains(word), "{word}: {error}");
+    }
+}
+
+/// Files of 2024 have their merges as "a b", later ones as ["a", "b"]; no order of members is
+/// promised.
+#[test]
+fn both_spellings_of_merges_and_any_order_are_read() {
+    let mut raw: Value = serde_json::from_slice(&tokenizer_json("pg2_gqa")).expect("JSON");
+    let merges = raw["model"]["merges"].as_array_mut().expect("merges");
+    for merge in merges.iter_mut() {
+        *merge = match &*merge {
+            Value::String(line) => line.split(' ').collect(),
+            pair => format!(
+                "{} {}",
+                pair[0].as_str().unwrap(),
+                pair[1].as_str().unwrap()
+            )
+            .into(),
+        };
+    }
+    merges.insert(0, "#version: 0.2".into());
+    let merges = raw["model"]
+        .as_object_mut()
+        .expect("a model")
+        .remove("merges");
+    let (merges, model) = (merges.expect("merges"), raw["model"].to_string());
+    raw.as_object_mut().expect("a file").remove("model");
+    let rest = raw.to_string();
+    let turned = format!(
+        "{{\"model\": {{\"merges\": {merges}, {}, {}",
+        &model[1..],
+        &rest[1..]
+    );
+    let turned = Tokenizer::from_json(turned).expect("a tokenizer");
+    let plain = tokenizer("pg2_gqa");
+    let text = "answer en what is the color of the car?  naïve \n\n 猫";
+    assert_eq!(turned.encode(text).unwrap(), plain.encode(text).unwrap());
+    assert_eq!(turned.vocab_size(), plain.vocab_size());
 }
 
 #[test]

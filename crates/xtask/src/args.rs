@@ -2,6 +2,7 @@
 
 use crate::serve::Announcement;
 use crate::steps::Step;
+use std::path::PathBuf;
 
 /// What `cargo xtask` answers when it is asked for help or not understood.
 pub(crate) const USAGE: &str = "\
@@ -10,12 +11,20 @@ Usage: cargo xtask <command>
   serve [--port N] [--quick]   build the page and serve it on this machine
                                (--quick: unoptimised, shares its build with the tests)
   build                        build the page into dist/, ready to be hosted
+  precache DIST                list the files of a built page in its service worker
+                               again, after something in the folder was changed
   test [STEP...]               check everything, or only the named steps:
                                fmt clippy native wasm page
   fidelity [--scenes N] [--fresh]
                                measure what each recipe's rounding changes on N new
                                scenes (300) and write benches/FIDELITY.md; continues
                                where it was interrupted, unless --fresh
+  quantizers                   measure how fast weights are packed, natively and in
+                               headless Chromium
+  full-size                    take a checkpoint of the size of PaliGemma 2 3B, with
+                               made-up weights, through the page, and those of other
+                               sizes through the command; write benches/FULL_SIZE.md
+                               (20 GB of disk; hours where there is no GPU)
 
 Tools that are missing are installed first, each with a word on what it is for.
 Tools and compiled dependencies live in ~/.cache/paligemma-web (or below
@@ -30,9 +39,14 @@ pub(crate) enum Request {
         quick: bool,
     },
     Build,
+    /// The folder of a built page; trunk names it to its hooks in another way.
+    Precache(Option<PathBuf>),
     Test(Vec<Step>),
     /// With the options that the measurement itself reads.
     Fidelity(Vec<String>),
+    /// With the options that the measurement itself reads.
+    FullSize(Vec<String>),
+    Quantizers,
     Announce(Announcement),
 }
 
@@ -50,8 +64,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, S
         "help" | "--help" | "-h" => Ok(Request::Help),
         "serve" => serve(&rest),
         "build" if rest.is_empty() => Ok(Request::Build),
+        "precache" if rest.len() < 2 => Ok(Request::Precache(rest.first().map(PathBuf::from))),
         "test" => steps(&rest).map(Request::Test),
         "fidelity" => fidelity(rest).map(Request::Fidelity),
+        "quantizers" if rest.is_empty() => Ok(Request::Quantizers),
+        "full-size" => Ok(Request::FullSize(rest)),
         "announce" => Announcement::from_args(&rest).map(Request::Announce),
         other => Err(format!(
             "`{}` is not a command of cargo xtask.",
@@ -145,6 +162,10 @@ mod tests {
             parsed("test wasm fmt"),
             Ok(Request::Test(vec![Step::Fmt, Step::Wasm]))
         );
+        assert_eq!(
+            parsed("precache dist"),
+            Ok(Request::Precache(Some("dist".into())))
+        );
         let options = ["--scenes", "60", "--fresh"].map(str::to_owned).to_vec();
         assert_eq!(
             parsed("fidelity --scenes 60 --fresh"),
@@ -157,6 +178,7 @@ mod tests {
         for (line, named) in [
             ("sevre", "sevre"),
             ("build now", "now"),
+            ("precache dist twice", "twice"),
             ("serve --prot 1", "--prot"),
             ("serve --port", "--port"),
             ("serve --port 70000", "70000"),

@@ -11,8 +11,10 @@
 mod args;
 mod browser;
 mod fidelity;
+mod full_size;
 mod lock;
 mod places;
+mod precache;
 mod report;
 mod serve;
 mod setup;
@@ -57,8 +59,11 @@ fn carry_out(request: Request) -> anyhow::Result<()> {
         }
         Request::Serve { port, quick } => serve::serve(&claimed()?, port, quick),
         Request::Build => serve::build(&claimed()?),
+        Request::Precache(folder) => precache::write(folder),
         Request::Test(steps) => steps::run_all(&claimed()?, &steps),
         Request::Fidelity(options) => fidelity::measure(&claimed()?, &options),
+        Request::Quantizers => steps::quantizers(&claimed()?),
+        Request::FullSize(options) => full_size::measure(&claimed()?, &options),
         Request::Announce(announcement) => {
             serve::announce(&announcement);
             Ok(())

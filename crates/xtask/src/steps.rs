@@ -227,26 +227,52 @@ fn wasm(places: &Places, tools: &Tools) -> Result<Tally> {
     tests
         .args(["--target", WASM, "--tests", "--no-fail-fast"])
         .args(packages(&WASM_TESTED))
+        .args(BOTH_HALVES);
+    in_browser(&mut tests, places, tools, &browser)?;
+    run_tests(&mut tests)
+}
+
+/// Measures how fast weights are packed, here and in the browser, as published builds do it.
+///
+/// # Errors
+/// A build or a measurement that fails.
+pub(crate) fn quantizers(places: &Places) -> Result<()> {
+    let tools = setup::prepare(places, Step::Wasm.needs())?;
+    let browser = Browser::find()?;
+    let bench = ["bench", "--locked", "-p", "paligemma-checkpoint", "--bench"];
+    run(shell::cargo(places).args(bench).arg("quantize"))?;
+    let mut measurement = shell::cargo(places);
+    measurement
+        .args(["test", "--locked", "--release", "--target", WASM])
+        .args(["-p", "paligemma-browser", "--test", "quantizers"])
         .args(BOTH_HALVES)
-        .env(
-            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER",
-            tools.wasm_test_runner(),
-        )
-        .env(
-            "WASM_BINDGEN_TEST_WEBDRIVER_JSON",
-            webdriver_json(places, &browser)?,
-        )
-        .env("CHROMEDRIVER", &browser.chromedriver);
+        .args(["--", "--nocapture"]);
+    in_browser(&mut measurement, places, &tools, &browser)?;
+    run(&mut measurement)
+}
+
+/// Lets a test for wasm32 run in this machine's browser.
+fn in_browser(test: &mut Command, places: &Places, tools: &Tools, browser: &Browser) -> Result<()> {
+    test.env(
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER",
+        tools.wasm_test_runner(),
+    )
+    .env(
+        "WASM_BINDGEN_TEST_WEBDRIVER_JSON",
+        webdriver_json(places, browser)?,
+    )
+    .env("CHROMEDRIVER", &browser.chromedriver);
     if env::var_os("WASM_BINDGEN_TEST_TIMEOUT").is_none() {
         // The default of 20 s is short for shaders on a CPU.
-        tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
+        test.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
     }
-    run_tests(&mut tests)
+    Ok(())
 }
 
 fn page(places: &Places, tools: &Tools) -> Result<Tally> {
     let browser = Browser::find()?;
     let dist = places.artifacts.join("dist");
+    let xtask = env::current_exe().context("cannot find xtask's own program")?;
     run(tools
         .trunk(places)?
         .args(["build", "--locked", "--skip-version-check"])
@@ -257,6 +283,7 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
             .args(native_selection())
             .args(["--test", "page"])
             .env("PALIGEMMA_DIST", &dist)
+            .env("PALIGEMMA_XTASK", xtask)
             .env("PALIGEMMA_ARTIFACTS", &places.artifacts)
             .env(
                 "PALIGEMMA_WEBDRIVER_JSON",
@@ -278,7 +305,7 @@ fn packages(names: &'static [&str]) -> impl Iterator<Item = &'static str> {
 }
 
 /// Writes the capabilities that start this machine's browser.
-fn webdriver_json(places: &Places, browser: &Browser) -> Result<PathBuf> {
+pub(crate) fn webdriver_json(places: &Places, browser: &Browser) -> Result<PathBuf> {
     let file = places.artifacts.join("webdriver.json");
     let write = || {
         std::fs::create_dir_all(&places.artifacts)?;

@@ -44,12 +44,21 @@ pub(crate) enum WebGpu {
 }
 
 impl Page {
-    /// Opens `path` (`/`, `/?seed=1`) in a window of this size.
-    pub(crate) async fn open(path: &str, (width, height): (u32, u32), gpu: WebGpu) -> Self {
+    /// Opens `path` (`/`, `/?seed=1`) of the built page in a window of this size.
+    pub(crate) async fn open(path: &str, size: (u32, u32), gpu: WebGpu) -> Self {
+        Self::open_at(serve().await, path, size, gpu).await
+    }
+
+    /// As [`Self::open`], from a server of the caller's.
+    pub(crate) async fn open_at(
+        address: SocketAddr,
+        path: &str,
+        (width, height): (u32, u32),
+        gpu: WebGpu,
+    ) -> Self {
         let alone = ALONE
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let address = serve().await;
         let (driver, port) = chromedriver().await;
         let profile = tempfile::tempdir().unwrap();
         let mut capabilities = software_rendering();
@@ -73,10 +82,6 @@ impl Page {
             .await
             .expect("chromedriver starts the browser");
         client.set_window_size(width, height).await.unwrap();
-        if gpu == WebGpu::None {
-            let script = BeforeEveryDocument("delete Navigator.prototype.gpu");
-            client.issue_cmd(script).await.unwrap();
-        }
         let page = Self {
             client,
             address,
@@ -84,8 +89,31 @@ impl Page {
             _profile: profile,
             _alone: alone,
         };
-        page.client.goto(&page.url(path)).await.unwrap();
+        if gpu == WebGpu::None {
+            page.before_every_document("delete Navigator.prototype.gpu")
+                .await;
+        }
+        page.go(path).await;
         page
+    }
+
+    /// Opens `path` in the same window.
+    pub(crate) async fn go(&self, path: &str) {
+        self.client.goto(&self.url(path)).await.unwrap();
+    }
+
+    /// Runs a script before any of the page's, whenever it is opened: what a browser without an
+    /// API looks like to the page.
+    pub(crate) async fn before_every_document(&self, script: &str) {
+        let script = json!({ "source": script });
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", script)
+            .await;
+    }
+
+    /// Gives the browser a command of the DevTools protocol; returns the answer.
+    pub(crate) async fn devtools(&self, command: &'static str, parameters: Value) -> Value {
+        let command = DevTools(command, parameters);
+        self.client.issue_cmd(command).await.unwrap()
     }
 
     fn url(&self, path: &str) -> String {
@@ -172,22 +200,18 @@ impl Page {
     }
 }
 
-/// Runs a script before any of the page's, through the DevTools protocol: what a browser without
-/// an API looks like to the page.
+/// A command of the DevTools protocol, with its parameters.
 #[derive(Debug)]
-struct BeforeEveryDocument(&'static str);
+struct DevTools(&'static str, Value);
 
-impl WebDriverCompatibleCommand for BeforeEveryDocument {
+impl WebDriverCompatibleCommand for DevTools {
     fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
         let session = session.unwrap_or_default();
         base.join(&format!("session/{session}/goog/cdp/execute"))
     }
 
     fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        let body = json!({
-            "cmd": "Page.addScriptToEvaluateOnNewDocument",
-            "params": { "source": self.0 },
-        });
+        let body = json!({ "cmd": self.0, "params": self.1 });
         (Method::POST, Some(body.to_string()))
     }
 }

@@ -11,6 +11,9 @@
 
 mod browser;
 mod failures;
+mod faults;
 mod flows;
+mod models;
+mod offline;
 mod published;
 mod truth;

@@ -1,9 +1,10 @@
 //! Files: addresses for them, their bytes, fetching them.
 
-use js_sys::ArrayBuffer;
+use js_sys::{ArrayBuffer, Reflect};
+use paligemma_browser::message::Files;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, HtmlImageElement, Response, Url};
+use web_sys::{Blob, FileList, HtmlImageElement, Response, Url};
 
 /// A `blob:` address, given back when dropped.
 #[derive(Debug)]
@@ -59,6 +60,23 @@ pub(crate) async fn fetch(url: &str) -> Result<Blob, JsValue> {
         return Err(JsValue::from_str(&format!("{url}: {}", answer.status())));
     }
     JsFuture::from(answer.blob()?).await?.dyn_into()
+}
+
+/// Files that a person chose, with their paths in the folder that was chosen, if one was; how many
+/// they are, and their bytes in all.
+pub(crate) fn chosen(list: &FileList) -> (Files, u32, u64) {
+    let files = Files::new();
+    let (mut count, mut bytes) = (0, 0.0);
+    for file in (0..list.length()).filter_map(|index| list.get(index)) {
+        let path = Reflect::get(&file, &"webkitRelativePath".into())
+            .ok()
+            .and_then(|path| path.as_string())
+            .filter(|path| !path.is_empty());
+        files.push(&path.unwrap_or_else(|| file.name()), &file);
+        count += 1;
+        bytes += file.size();
+    }
+    (files, count, bytes as u64)
 }
 
 /// A file's text.

@@ -3,4 +3,6 @@
 pub(crate) mod canvas;
 pub(crate) mod clipboard;
 pub(crate) mod file;
+pub(crate) mod offline;
 pub(crate) mod page;
+pub(crate) mod storage;

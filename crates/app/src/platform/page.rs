@@ -1,7 +1,7 @@
 //! The page's own window: address, colour scheme, things to know when something goes wrong.
 
 use js_sys::Reflect;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Document, UrlSearchParams, Window};
 
 /// The window.
@@ -20,14 +20,38 @@ pub(crate) fn document() -> Document {
     leptos::prelude::document()
 }
 
+/// A parameter of the page's address.
+pub(crate) fn parameter(name: &str) -> Option<String> {
+    let search = window().location().search().ok()?;
+    UrlSearchParams::new_with_str(&search).ok()?.get(name)
+}
+
 /// The scene that the address asks for: `?seed=7`.
 pub(crate) fn seed_in_address() -> Option<u32> {
-    let search = window().location().search().ok()?;
-    UrlSearchParams::new_with_str(&search)
-        .ok()?
-        .get("seed")?
-        .parse()
-        .ok()
+    parameter("seed")?.parse().ok()
+}
+
+/// An address of this site in full; as it is, where the browser does not know its own.
+pub(crate) fn absolute(url: &str) -> String {
+    let base = document().base_uri().ok().flatten();
+    base.and_then(|base| web_sys::Url::new_with_base(url, &base).ok())
+        .map_or_else(|| url.to_owned(), |url| url.href())
+}
+
+/// Puts the focus on an element and shows it.
+pub(crate) fn focus(id: &str) {
+    if let Some(element) = document().get_element_by_id(id) {
+        element.scroll_into_view();
+        if let Ok(element) = element.dyn_into::<web_sys::HtmlElement>() {
+            // An element that takes no focus is shown all the same.
+            let _ = element.focus();
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> f64 {
+    js_sys::Date::now()
 }
 
 /// Writes the scene into the address, or takes it out, so that the address leads back to what is

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use paligemma_scenes::{KINDS, Kind};
 
 use self::preset::Task;
+use crate::models::Models;
 use crate::session::Session;
 use crate::state::Page;
 use crate::status::Status;
@@ -18,6 +19,8 @@ pub(crate) fn PromptPanel(
     page: Page,
     /// The conversation with the worker.
     session: Session,
+    /// The models: not all know the same things.
+    models: Models,
 ) -> impl IntoView {
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
@@ -47,7 +50,7 @@ pub(crate) fn PromptPanel(
                     "Run"
                 </button>
             </form>
-            <Things page />
+            <Things page models />
             <Status page session />
         </section>
     }
@@ -93,7 +96,14 @@ fn Tasks(page: Page) -> impl IntoView {
 
 /// The things that the demo model knows; a click puts one into the prompt.
 #[component]
-fn Things(page: Page) -> impl IntoView {
+fn Things(page: Page, models: Models) -> impl IntoView {
+    let summary = move || {
+        if models.shows_demo() {
+            format!("The {} things that the demo model knows", KINDS.len())
+        } else {
+            "Things to ask for".to_owned()
+        }
+    };
     let chosen = Memo::new(move |_| {
         page.prompt.with(|prompt| {
             preset::read(prompt)
@@ -103,7 +113,7 @@ fn Things(page: Page) -> impl IntoView {
     });
     view! {
         <details class="things">
-            <summary>"The " {KINDS.len()} " things that the demo model knows"</summary>
+            <summary>{summary}</summary>
             <ul>
                 {KINDS.iter().map(|kind| view! { <li><Thing page chosen kind /></li> }).collect_view()}
             </ul>

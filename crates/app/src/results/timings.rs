@@ -55,7 +55,7 @@ pub(crate) fn TimingTable(
                 "{}, {} parameters, {}, sees {side} × {side} pixels",
                 loaded.model.family,
                 wording::count_of_weights(loaded.model.parameters),
-                wording::megabytes(loaded.model.bytes),
+                wording::bytes(loaded.model.bytes),
                 side = loaded.model.image_size,
             ),
             _ => "–".to_owned(),

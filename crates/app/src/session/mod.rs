@@ -8,16 +8,14 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use paligemma_browser::client::{Client, PictureHandle};
-use paligemma_browser::protocol::{Event, Problem};
+use paligemma_browser::protocol::Problem;
 use paligemma_scenes::Truth;
 use web_sys::Blob;
 
-use crate::state::{EngineState, Loaded, Page};
+use crate::state::{EngineState, Page};
 
 /// The worker's script, beside the page.
 const WORKER: &str = "worker_loader.js";
-/// The checkpoint that the page brings along.
-const DEMO_MODEL: &str = "demo/model";
 
 /// A handle on the conversation that is cheap to copy.
 #[derive(Clone, Copy)]
@@ -67,59 +65,43 @@ impl Session {
         }
     }
 
-    /// Starts the worker and loads the demo model. Also begins again after a failure: with a new
-    /// worker, and with the picture that is on the stage.
-    pub(crate) fn connect(self) {
+    /// Starts the worker; without one nothing can be computed, and the page says why. Also begins
+    /// again after a failure: with a new worker, and with the picture that is on the stage.
+    pub(crate) fn connect(self) -> Option<Client> {
         self.forget_run();
-        self.page.engine.set(EngineState::Loading {
-            loaded: 0,
-            total: 0,
-        });
         let client = match Client::start(WORKER) {
             Ok(client) => client,
             Err(problem) => {
                 self.inner.update_value(|inner| inner.client = None);
                 self.page.engine.set(EngineState::Failed(problem));
-                return;
+                return None;
             }
         };
         self.inner
             .update_value(|inner| inner.client = Some(client.clone()));
         client.on_worker_problem(move |problem| self.engine_failed(problem));
-        client.load(DEMO_MODEL, move |event| self.on_load_event(event));
         if let Some(current) = self.inner.with_value(|inner| inner.current.clone()) {
             self.show(current.file);
         }
+        Some(client)
     }
 
-    fn on_load_event(self, event: Event) {
-        match event {
-            Event::Loading {
-                loaded_bytes,
-                total_bytes,
-                ..
-            } => self.page.engine.set(EngineState::Loading {
-                loaded: loaded_bytes,
-                total: total_bytes,
-            }),
-            Event::Ready {
-                model,
-                adapter,
-                load_ms,
-                ..
-            } => {
-                self.page.engine.set(EngineState::Ready(Loaded {
-                    model,
-                    adapter,
-                    load_ms,
-                }));
-            }
-            Event::Failed { problem, .. } => self.engine_failed(problem),
-            _ => {}
+    /// The worker, if one was started.
+    pub(crate) fn client(self) -> Option<Client> {
+        self.inner.with_value(|inner| inner.client.clone())
+    }
+
+    /// Another model comes: a run of the present one ends, and half an answer is none.
+    pub(crate) fn abandon_run(self) {
+        if self.page.running.get_untracked().is_some() {
+            self.stop();
+            self.page.clear_reply();
         }
+        self.forget_run();
     }
 
-    fn engine_failed(self, problem: Problem) {
+    /// No model answers any more, for this reason.
+    pub(crate) fn engine_failed(self, problem: Problem) {
         if self.page.running.get_untracked().is_some() {
             self.page.clear_reply();
         }

@@ -7,6 +7,8 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{BroadcastChannel, MessageEvent};
 
+type Listener = Closure<dyn FnMut(MessageEvent)>;
+
 /// A channel to all other tabs and workers of this site that have opened one of the same name. Its
 /// messages reach everyone but this very channel. Messages are texts, and whoever reads one has to
 /// be ready for that of another version of the page.
@@ -15,7 +17,7 @@ use web_sys::{BroadcastChannel, MessageEvent};
 #[derive(Debug)]
 pub struct Bus {
     channel: Option<BroadcastChannel>,
-    listener: RefCell<Option<Closure<dyn FnMut(MessageEvent)>>>,
+    listener: RefCell<Option<Listener>>,
 }
 
 impl Bus {
@@ -41,7 +43,7 @@ impl Bus {
         let Some(channel) = &self.channel else {
             return;
         };
-        let listener = Closure::new(move |event: MessageEvent| {
+        let listener = Listener::new(move |event: MessageEvent| {
             if let Some(text) = event.data().as_string() {
                 hear(text);
             }

@@ -134,11 +134,11 @@ impl Drop for Connection {
 async fn open(name: &str) -> Result<Connection, StoreError> {
     let factory = Factory::new().map_err(|_| no_database())?;
     let refused = |error: idb::Error| Trouble::from(error).prevents_opening();
-    let mut request = factory
-        .open(name, Some(schema::VERSION))
-        .map_err(refused)?;
+    let mut request = factory.open(name, Some(schema::VERSION)).map_err(refused)?;
     let (block, blocked) = oneshot::channel();
-    request.on_blocked(move |_| drop(block.send(())));
+    request.on_blocked(move |_| {
+        let _ = block.send(());
+    });
     request.on_upgrade_needed(schema::upgrade);
     let request = request.into_future();
     let (sender, opened) = oneshot::channel();

@@ -31,9 +31,7 @@ impl WriteLock {
 
     /// Waits for the lock. Whoever asked first gets it first.
     pub async fn take(name: &str) -> Self {
-        request(name, false)
-            .await
-            .unwrap_or(Self { release: None })
+        request(name, false).await.unwrap_or(Self { release: None })
     }
 }
 

@@ -126,7 +126,9 @@ impl IdbStore {
             let models = transaction.object_store(MODELS)?;
             models.get_all_keys(None, None)?.await
         });
-        let keys = keys.await.map_err(|t| t.prevents("reading", "the list of models"))?;
+        let keys = keys
+            .await
+            .map_err(|t| t.prevents("reading", "the list of models"))?;
         Ok(keys.iter().filter_map(JsValue::as_string).collect())
     }
 
@@ -210,7 +212,8 @@ impl Store for IdbStore {
             models.put(&value.to_js(), Some(&JsValue::from_str(&model)))?;
             Ok(())
         });
-        put.await.map_err(|trouble| trouble.prevents("writing", &what))
+        put.await
+            .map_err(|trouble| trouble.prevents("writing", &what))
     }
 
     async fn delete(&self, key: &ModelKey) -> Result<(), StoreError> {
@@ -269,10 +272,7 @@ impl Store for IdbStore {
             piece.slice(0, piece.length())
         };
         let mark_value = MarkValue::new(mark, piece.length()).to_js();
-        let values = vec![
-            (PIECES, at.clone(), piece.into()),
-            (MARKS, at, mark_value),
-        ];
+        let values = vec![(PIECES, at.clone(), piece.into()), (MARKS, at, mark_value)];
         let what = format!("piece {}", mark.index);
         self.put_with_model(&[MODELS, PIECES, MARKS], model, values, &what)
             .await

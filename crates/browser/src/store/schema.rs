@@ -12,7 +12,9 @@
 //! [`upgrade`]; the steps before it stay as they are, because people come from every version.
 
 use idb::event::VersionChangeEvent;
-use idb::{Database, DatabaseEvent, Error, Event, KeyRange, ObjectStoreParams, Request, Transaction};
+use idb::{
+    Database, DatabaseEvent, Error, Event, KeyRange, ObjectStoreParams, Request, Transaction,
+};
 use js_sys::Array;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;

@@ -9,13 +9,13 @@ const SIZE: u32 = 4 << 20;
 
 fn changed(result: &Result<Vec<u8>, SourceError>) -> bool {
     match result {
-        Err(error @ SourceError::Blocked { .. }) => {
+        Err(error @ SourceError::Changed { .. }) => {
             let message = error.to_string();
             assert!(
-                message.contains("has changed on the server since"),
+                message.contains("has changed since it was begun with"),
                 "{message}"
             );
-            assert!(message.contains("start the download again"), "{message}");
+            assert!(message.contains("begin anew"), "{message}");
             true
         }
         Ok(_) => false,

@@ -124,7 +124,7 @@ pub(crate) fn file(range: std::ops::Range<usize>) -> Vec<u8> {
 /// Why the file could not be read.
 pub(crate) fn reason(result: Result<impl std::fmt::Debug, SourceError>) -> String {
     match result {
-        Err(SourceError::Failed { path, reason } | SourceError::Blocked { path, reason, .. }) => {
+        Err(SourceError::Failed { path, reason } | SourceError::Denied { path, reason, .. }) => {
             assert_eq!(path, "https://models.example/demo/file");
             reason
         }

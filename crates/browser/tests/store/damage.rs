@@ -97,9 +97,12 @@ async fn a_damaged_record_is_left_out_and_can_be_deleted() {
     let sound = keep(&store, "sound", 1).await;
     for (title, damage) in [
         ("text", "'{'"),
-        ("nothing", "null"),
+        ("empty", "{}"),
         ("not JSON", "{...value, record: value.record.slice(1)}"),
-        ("changed", "{...value, record: value.record.replace('q4', 'q8')}"),
+        (
+            "changed",
+            "{...value, record: value.record.replace('q4', 'q8')}",
+        ),
     ] {
         let key = keep(&store, title, 2).await.key();
         script::run(

@@ -136,22 +136,22 @@ async fn interrupted(
     .await;
 }
 
-async fn assert_same(store: &IdbStore, manifest: &Manifest, expected: &Memory) {
+async fn assert_same(store: &IdbStore, manifest: &Manifest, expected: Memory) {
     let kept = Kept::open(store, manifest.plan.key()).await.unwrap();
     let kept = kept.unwrap();
     assert_eq!(kept.manifest(), manifest);
-    let pieces = expected.pieces.borrow();
+    let pieces = expected.pieces.into_inner();
     assert_eq!(manifest.plan.pieces(), pieces.len());
-    for (index, bytes) in pieces.iter() {
-        let piece: Uint8Array = kept.piece(*index).await.unwrap();
-        assert!(&piece.to_vec() == bytes, "piece {index}");
-        assert_eq!(manifest.digests[*index], Digest::of(bytes));
+    for (index, bytes) in pieces {
+        let piece: Uint8Array = kept.piece(index).await.unwrap();
+        assert!(piece.to_vec() == bytes, "piece {index}");
+        assert_eq!(manifest.digests[index], Digest::of(&bytes));
     }
-    let files = expected.files.borrow();
+    let files = expected.files.into_inner();
     assert_eq!(manifest.plan.files.len(), files.len());
-    for (path, bytes) in files.iter() {
-        let file = kept.file(path).await.unwrap();
-        assert!(file.as_ref() == Some(bytes), "{path}");
+    for (path, bytes) in files {
+        let file = kept.file(&path).await.unwrap();
+        assert!(file.as_ref() == Some(&bytes), "{path}");
     }
 }
 
@@ -194,7 +194,7 @@ async fn an_interrupted_model_is_resumed_and_the_same_as_elsewhere() {
         js_sys::Reflect::delete_property(&js_sys::global(), &"putPieces".into()).unwrap();
 
         assert_eq!(manifest, elsewhere);
-        assert_same(&store, &manifest, &memory).await;
+        assert_same(&store, &manifest, memory).await;
         let record = store.model(&key).await.unwrap().unwrap();
         assert_eq!(record.state, State::Complete);
     }

@@ -23,6 +23,7 @@ const PIECES: usize = 16;
 
 /// What the worker does: it writes piece after piece, and says so.
 #[wasm_bindgen]
+#[expect(unreachable_pub, reason = "it is for the worker's script")]
 pub fn write_pieces(database: String) {
     spawn_local(async move {
         let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();

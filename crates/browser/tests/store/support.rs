@@ -2,7 +2,7 @@
 
 use paligemma_browser::store::IdbStore;
 use paligemma_checkpoint::{
-    Digest, Mark, ModelKey, Origin, Plan, Record, SideFile, State, Store,
+    Digest, Mark, ModelKey, Origin, Plan, Record, SideFile, State, Store, StoreError,
 };
 use wasm_bindgen::JsValue;
 
@@ -81,6 +81,16 @@ pub(crate) async fn put(store: &IdbStore, key: &ModelKey, index: usize, length: 
         .put_piece(key, &mark(index, &bytes), piece)
         .await
         .unwrap();
+}
+
+/// What is stored as a piece.
+pub(crate) async fn piece(
+    store: &IdbStore,
+    key: &ModelKey,
+    index: usize,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let piece = store.piece(key, index).await?;
+    Ok(piece.map(|piece| piece.to_vec()))
 }
 
 /// Writes all of a small model.

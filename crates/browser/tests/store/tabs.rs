@@ -45,13 +45,14 @@ async fn one_writes_at_a_time() {
 async fn a_lock_that_nobody_waits_for_any_more_is_released() {
     let lock = WriteLock::try_take("given up").await.unwrap();
     {
-        let waiting = pin!(WriteLock::take("given up"));
-        let ended = future::select(waiting, pin!(quiet())).await;
+        let (waiting, quiet) = (pin!(WriteLock::take("given up")), pin!(quiet()));
+        let ended = future::select(waiting, quiet).await;
         assert!(matches!(ended, Either::Right(_)));
     }
     drop(lock);
     let patience = pin!(TimeoutFuture::new(10_000));
-    let taken = future::select(pin!(WriteLock::take("given up")), patience).await;
+    let taking = pin!(WriteLock::take("given up"));
+    let taken = future::select(taking, patience).await;
     assert!(matches!(taken, Either::Left(_)), "it is still held");
 }
 
@@ -65,7 +66,8 @@ async fn without_locks_everyone_may() {
 
 #[wasm_bindgen_test]
 async fn a_lock_that_the_browser_refuses_stops_nobody() {
-    let refuse = "return {locks: {request: async () => { throw new DOMException('', 'SecurityError') }}};";
+    let refuse =
+        "return {locks: {request: async () => { throw new DOMException('', 'SecurityError') }}};";
     let _hidden = Hidden::new("navigator", refuse);
     let first = WriteLock::try_take("refused").await;
     assert!(first.is_some() && WriteLock::try_take("refused").await.is_some());

@@ -42,7 +42,10 @@ async fn orphans_are_swept_and_nothing_else() {
         let name = IdbStore::setting_of(&key, "source");
         store.put_setting(&name, "somewhere").await.unwrap();
     }
-    store.put_setting("hub", "https://hub.example/a/b").await.unwrap();
+    store
+        .put_setting("hub", "https://hub.example/a/b")
+        .await
+        .unwrap();
     let keys = serde_wasm_bindgen::to_value(&[deleted.key(), partial.key()]);
     script::run(
         "await change('orphans', (files, marks, models, pieces) => {

@@ -6,7 +6,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::script;
-use crate::support::{FILE, bytes, fresh, keep, record, says, wipe};
+use crate::support::{FILE, bytes, fresh, keep, piece, record, says, wipe};
 
 /// A database of version 1 with one complete model, made by hand. `b` is the model's record.
 const VERSION_1: &str = "
@@ -40,9 +40,13 @@ async fn a_database_of_version_1_is_brought_up_to_date() {
     };
     set("key", key.to_string().into());
     set("record", serde_json::to_string(&model).unwrap().into());
-    let arrays = pieces.iter().map(|p| js_sys::Uint8Array::from(p.as_slice()));
+    let arrays = pieces
+        .iter()
+        .map(|p| js_sys::Uint8Array::from(p.as_slice()));
     set("pieces", arrays.collect::<js_sys::Array>().into());
-    let digests = pieces.iter().map(|p| JsValue::from(Digest::of(p).to_string()));
+    let digests = pieces
+        .iter()
+        .map(|p| JsValue::from(Digest::of(p).to_string()));
     set("digests", digests.collect::<js_sys::Array>().into());
     script::run(VERSION_1, "old", given).await;
 
@@ -56,7 +60,13 @@ async fn a_database_of_version_1_is_brought_up_to_date() {
     assert_eq!(kept.file(FILE).await.unwrap().unwrap(), b"{}");
     let overview = store.overview().await.unwrap();
     assert_eq!(overview.len(), 2);
-    let summary = overview.iter().find(|m| m.key == key).unwrap().model.clone().unwrap();
+    let summary = overview
+        .iter()
+        .find(|m| m.key == key)
+        .unwrap()
+        .model
+        .clone()
+        .unwrap();
     assert!(summary.created_ms >= before && summary.created_ms <= js_sys::Date::now());
     assert_eq!(summary.last_used_ms, 0.0);
     // What was damaged before is damaged still.
@@ -120,11 +130,19 @@ async fn a_newer_database_is_left_alone() {
     )
     .await;
     assert_eq!(store.model(&model.key()).await, Err(StoreError::Newer));
-    assert_eq!(store.piece(&model.key(), 0).await, Err(StoreError::Newer));
+    assert_eq!(piece(&store, &model.key(), 0).await, Err(StoreError::Newer));
     let error = IdbStore::open_named("newer").await.unwrap_err();
     assert_eq!(error, StoreError::Newer);
     says(&error, &["newer", "reload"]);
-    assert_eq!(script::run("return change(a, (files, marks, models) => done(models.count()));", "newer", JsValue::UNDEFINED).await, 1);
+    assert_eq!(
+        script::run(
+            "return change(a, (files, marks, models) => done(models.count()));",
+            "newer",
+            JsValue::UNDEFINED
+        )
+        .await,
+        1
+    );
 }
 
 #[wasm_bindgen_test]

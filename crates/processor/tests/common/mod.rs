@@ -49,7 +49,7 @@ pub(crate) fn processor(model: &str) -> Processor {
     let preprocessor = read(folder.join("preprocessor_config.json"));
     let (size, tokens, image) = geometry(model);
     Processor::new(
-        &tokenizer_json(model),
+        tokenizer_json(model),
         Some(&preprocessor),
         size,
         tokens,

@@ -1,0 +1,160 @@
+//! Bringing a model to the GPU.
+
+use leptos::prelude::*;
+use paligemma_browser::client::Client;
+use paligemma_browser::message::Files;
+use paligemma_browser::protocol::{
+    Event, FetchProgress, FetchStage, KeptModel, ProblemKind, Wanted,
+};
+
+use super::job::Present;
+use super::state::Models;
+use super::words;
+use crate::state::{EngineState, Leg, Loaded, Underway};
+
+impl Models {
+    /// Loads a kept model in place of the present one.
+    pub(super) fn load_kept(self, model: &KeptModel) {
+        self.load_present(Self::present_of(model), true);
+    }
+
+    /// Loads a model that is kept; `repair`: should it be damaged and be the demo, it is mended
+    /// without asking, as that costs next to nothing.
+    pub(super) fn load_present(self, present: Present, repair: bool) {
+        let (Some(client), Some(key)) = (self.session.client(), present.key.clone()) else {
+            return;
+        };
+        let turn = self.begin_load(&client, present.clone());
+        let id = client.load_kept(&key, move |event| match event {
+            Event::Failed { problem, .. }
+                if problem.kind == ProblemKind::Damaged && present.is_demo && repair =>
+            {
+                if self.is_load_turn(turn) {
+                    self.mend_demo(present.clone());
+                }
+            }
+            event => self.on_load_event(turn, event),
+        });
+        self.inner.update_value(|inner| inner.load_id = Some(id));
+    }
+
+    /// Loads a model without keeping it.
+    pub(super) fn load_once(self, present: Present, wanted: Wanted, files: &Files) {
+        let Some(client) = self.session.client() else {
+            return;
+        };
+        let turn = self.begin_load(&client, present);
+        let id = client.load(wanted, files, move |event| self.on_load_event(turn, event));
+        self.inner.update_value(|inner| inner.load_id = Some(id));
+    }
+
+    /// Tries again what failed: with a new worker, the same model first.
+    pub(crate) fn try_again(self) {
+        let key = self
+            .present
+            .with_untracked(|present| present.as_ref().and_then(|it| it.key.clone()));
+        self.connect(key);
+    }
+
+    /// Whether the present model is damaged and could be mended by fetching.
+    pub(crate) fn can_repair(self) -> bool {
+        self.present.with(|present| {
+            present
+                .as_ref()
+                .is_some_and(|it| it.key.is_some() && it.wanted.is_some())
+        })
+    }
+
+    /// Another load begins, of whatever; its turn.
+    pub(super) fn next_load_turn(self) -> u32 {
+        self.inner
+            .try_update_value(|inner| {
+                inner.load_turn += 1;
+                inner.load_turn
+            })
+            .unwrap_or_default()
+    }
+
+    /// Whether this is still what is to be loaded.
+    pub(super) fn is_load_turn(self, turn: u32) -> bool {
+        self.inner.with_value(|inner| inner.load_turn == turn)
+    }
+
+    /// Says where the model that comes is.
+    pub(super) fn underway(self, present: &Present, leg: Leg, (done, total): (u64, u64)) {
+        self.page.engine.set(EngineState::Loading(Underway {
+            title: present.spoken(),
+            leg,
+            done,
+            total,
+        }));
+    }
+
+    /// The same of one that is being fetched before the page can do anything.
+    pub(super) fn arriving(self, present: &Present, progress: &FetchProgress) {
+        let leg = match progress.stage {
+            FetchStage::Checking => Leg::Checking,
+            FetchStage::Elsewhere | FetchStage::Files | FetchStage::Weights => Leg::Fetching,
+        };
+        self.underway(present, leg, words::measure(progress));
+    }
+
+    fn begin_load(self, client: &Client, present: Present) -> u32 {
+        let turn = self.next_load_turn();
+        let earlier = self
+            .inner
+            .try_update_value(|inner| inner.load_id.take())
+            .flatten();
+        if let Some(id) = earlier {
+            client.cancel(id);
+        }
+        self.session.abandon_run();
+        let is_other = self
+            .present
+            .with_untracked(|it| it.as_ref().is_some_and(|it| it.key != present.key));
+        if is_other {
+            // What an earlier model said would stand under the name of this one.
+            self.page.clear_reply();
+        }
+        self.underway(&present, Leg::Loading, (0, 0));
+        self.present.set(Some(present));
+        turn
+    }
+
+    fn on_load_event(self, turn: u32, event: Event) {
+        if !self.is_load_turn(turn) {
+            return;
+        }
+        match event {
+            Event::Loading {
+                loaded_bytes,
+                total_bytes,
+                ..
+            } => {
+                if let Some(present) = self.present.get_untracked() {
+                    self.underway(&present, Leg::Loading, (loaded_bytes, total_bytes));
+                }
+            }
+            Event::Ready {
+                model,
+                adapter,
+                load_ms,
+                ..
+            } => {
+                self.inner.update_value(|inner| inner.load_id = None);
+                self.page.engine.set(EngineState::Ready(Loaded {
+                    model,
+                    adapter,
+                    load_ms,
+                }));
+                // It was used just now.
+                self.refresh();
+            }
+            Event::Failed { problem, .. } => {
+                self.inner.update_value(|inner| inner.load_id = None);
+                self.session.engine_failed(problem);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The checkpoints that Google publishes, and what they cost.
+
+/// What a model is, before anything is asked of a hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    size: &'static Size,
+    /// `mix`, ready to use, or `pt`, to be trained further.
+    pub(crate) stage: &'static str,
+    /// Side of the square the model sees, in pixels.
+    pub(crate) side: u32,
+}
+
+/// What checkpoints of the same width have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Size {
+    family: &'static str,
+    /// As in `google/paligemma2-3b-mix-224`, up to the stage.
+    prefix: &'static str,
+    /// As people say it.
+    name: &'static str,
+    /// Number of weights with pictures of 224 pixels.
+    weights: u64,
+    /// Bytes a weight in the files that the revision `main` has.
+    main_bytes: u64,
+    /// Bytes when kept as `q4` and `q4-small`, as `paligemma inspect` computes them.
+    kept: [u64; 2],
+}
+
+/// The licence of all of them.
+pub(crate) const LICENCE: &str = "Gemma Terms of Use";
+/// The branch of PaliGemma 1's repositories whose files have two bytes a weight; `main` has four.
+pub(crate) const HALF_BRANCH: &str = "bfloat16";
+
+/// Width of the vision tower: weights of a row of the position embedding.
+const VISION_WIDTH: u64 = 1152;
+
+const V2_3B: Size = Size {
+    family: "PaliGemma 2",
+    prefix: "google/paligemma2-3b",
+    name: "3B",
+    weights: 3_032_242_416,
+    main_bytes: 2,
+    kept: [2_180_000_000, 1_890_000_000],
+};
+const V1_3B: Size = Size {
+    family: "PaliGemma",
+    prefix: "google/paligemma-3b",
+    name: "3B",
+    weights: 2_923_466_480,
+    main_bytes: 4,
+    kept: [2_090_000_000, 1_830_000_000],
+};
+const V2_10B: Size = Size {
+    family: "PaliGemma 2",
+    prefix: "google/paligemma2-10b",
+    name: "10B",
+    weights: 9_662_638_832,
+    main_bytes: 2,
+    kept: [6_070_000_000, 5_610_000_000],
+};
+const V2_28B: Size = Size {
+    family: "PaliGemma 2",
+    prefix: "google/paligemma2-28b",
+    name: "28B",
+    weights: 27_650_487_024,
+    main_bytes: 2,
+    kept: [16_310_000_000, 15_720_000_000],
+};
+
+/// Every one, those that most people want first.
+pub(crate) fn all() -> impl Iterator<Item = Published> {
+    const KINDS: [(&str, u32); 5] = [
+        ("mix", 224),
+        ("mix", 448),
+        ("pt", 224),
+        ("pt", 448),
+        ("pt", 896),
+    ];
+    [&V2_3B, &V1_3B, &V2_10B, &V2_28B]
+        .into_iter()
+        .flat_map(|size| KINDS.map(|(stage, side)| Published { size, stage, side }))
+}
+
+/// The one of this name.
+pub(crate) fn named(repository: &str) -> Option<Published> {
+    all().find(|it| it.repository() == repository)
+}
+
+impl Published {
+    /// `google/paligemma2-3b-mix-224`
+    pub(crate) fn repository(self) -> String {
+        format!("{}-{}-{}", self.size.prefix, self.stage, self.side)
+    }
+
+    /// `PaliGemma 2 3B mix 224`
+    pub(crate) fn title(self) -> String {
+        let Size { family, name, .. } = self.size;
+        format!("{family} {name} {} {}", self.stage, self.side)
+    }
+
+    /// Number of weights.
+    fn weights(self) -> u64 {
+        let rows = |side: u32| u64::from(side / 14).pow(2);
+        self.size.weights + (rows(self.side) - rows(224)) * VISION_WIDTH
+    }
+
+    /// Bytes to fetch of this revision, about.
+    pub(crate) fn fetch_bytes(self, revision: &str) -> u64 {
+        let bytes = match revision {
+            "bfloat16" | "float16" => 2,
+            _ => self.size.main_bytes,
+        };
+        self.weights() * bytes
+    }
+
+    /// Bytes it takes when kept by this recipe, about; none for recipes it does not know.
+    pub(crate) fn kept_bytes(self, recipe: &str, revision: &str) -> Option<u64> {
+        match recipe {
+            "q4" => Some(self.size.kept[0]),
+            "q4-small" => Some(self.size.kept[1]),
+            // 8 bits, and 16 more for each 64 weights.
+            "q8" => Some(self.weights() / 64 * 66),
+            "f16" => Some(self.weights() * 2),
+            "as-stored" => Some(self.fetch_bytes(revision)),
+            _ => None,
+        }
+    }
+
+    /// The revision to read: of PaliGemma 1 the branch that is half as large.
+    pub(crate) fn best_revision(self) -> &'static str {
+        if self.size.main_bytes == 4 {
+            HALF_BRANCH
+        } else {
+            "main"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_hubs() {
+        let names: Vec<String> = all().map(Published::repository).collect();
+        assert_eq!(names.len(), 20);
+        assert_eq!(names[0], "google/paligemma2-3b-mix-224");
+        assert_eq!(names[5], "google/paligemma-3b-mix-224");
+        assert_eq!(names[19], "google/paligemma2-28b-pt-896");
+        for name in &names {
+            assert_eq!(named(name).map(Published::repository).as_ref(), Some(name));
+        }
+        assert_eq!(named("google/paligemma2-3b-mix-896"), None);
+    }
+
+    #[test]
+    fn weights_are_those_of_the_files() {
+        // Counted from the shapes in the published files.
+        let weights = |name| named(name).unwrap().weights();
+        assert_eq!(weights("google/paligemma2-3b-pt-448"), 3_033_127_152);
+        assert_eq!(weights("google/paligemma-3b-pt-896"), 2_927_890_160);
+        assert_eq!(weights("google/paligemma2-28b-pt-896"), 27_654_910_704);
+    }
+
+    #[test]
+    fn paligemma_1_is_half_as_large_in_its_branch() {
+        let first = named("google/paligemma-3b-mix-224").unwrap();
+        let branch = first.best_revision();
+        assert_eq!(first.fetch_bytes(branch) * 2, first.fetch_bytes("main"));
+        let second = named("google/paligemma2-3b-mix-224").unwrap();
+        assert_eq!(second.best_revision(), "main");
+        assert_eq!(second.fetch_bytes("main"), 6_064_484_832);
+    }
+
+    #[test]
+    fn fewer_bits_take_less_room() {
+        for model in all() {
+            let kept = ["q4-small", "q4", "q8", "f16"]
+                .map(|recipe| model.kept_bytes(recipe, "bfloat16").unwrap());
+            assert!(kept.is_sorted(), "{}: {kept:?}", model.title());
+        }
+        assert_eq!(all().next().unwrap().kept_bytes("q1", "main"), None);
+    }
+}

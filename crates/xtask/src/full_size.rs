@@ -1,0 +1,70 @@
+//! `cargo xtask full-size`: checkpoints of the published sizes, with made-up weights, through the
+//! page and through the native command.
+
+use crate::browser::Browser;
+use crate::places::Places;
+use crate::setup::{self, Need};
+use crate::shell::{self, run};
+use crate::steps::{PROFILE, checked, choose_vulkan, native_selection, webdriver_json};
+use anyhow::Result;
+
+/// What building the page, starting a browser and computing natively take.
+const NEEDS: [Need; 8] = [
+    Need::WasmTarget,
+    Need::Trunk,
+    Need::WasmBindgen,
+    Need::Npm,
+    Need::WasmOpt,
+    Need::Chromium,
+    Need::Chromedriver,
+    Need::Vulkan,
+];
+
+/// Builds the page and the command as they are published, and the measurement, which lives with
+/// the tests because this crate knows nothing of the product; runs it.
+///
+/// # Errors
+/// A build or a measurement that fails.
+pub(crate) fn measure(places: &Places, options: &[String]) -> Result<()> {
+    let tools = setup::prepare(places, &NEEDS)?;
+    let browser = Browser::find()?;
+    let dist = places.artifacts.join("full-size-page");
+    run(tools
+        .trunk(places)?
+        .args([
+            "build",
+            "--locked",
+            "--skip-version-check",
+            "--release",
+            "--dist",
+        ])
+        .arg(&dist))?;
+    run(shell::cargo(places).args(["build", "--locked", "--release", "-p", "paligemma-cli"]))?;
+    run(checked(places, "build")
+        .args(native_selection())
+        .args(["--example", "full_size"]))?;
+    let program = |folder: &str, name: &str| {
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        places.target.join(folder).join(name)
+    };
+    let example = program(&format!("{PROFILE}/examples"), "full_size");
+    let mut measurement = shell::command(places, example);
+    measurement
+        .arg("all")
+        .arg("--out")
+        .arg(places.artifacts.join("full-size"))
+        .arg("--image")
+        .arg(places.root.join("web/demo/samples/scene03.png"))
+        .arg("--table")
+        .arg(places.root.join("benches/FULL_SIZE.md"))
+        .args(options)
+        .env("PALIGEMMA_DIST", &dist)
+        .env("PALIGEMMA_COMMAND", program("release", "paligemma"))
+        .env(
+            "PALIGEMMA_WEBDRIVER_JSON",
+            webdriver_json(places, &browser)?,
+        )
+        .env("CHROMEDRIVER", &browser.chromedriver);
+    choose_vulkan(&mut measurement);
+    run(&mut measurement)
+}

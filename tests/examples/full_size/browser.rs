@@ -1,0 +1,248 @@
+//! A headless Chromium with a window on the page, and what it costs this machine.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use url::{ParseError, Url};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Where the page's worker is started with an ear to its memory and its answers.
+pub(crate) const PROBE: &str = "/probe.js";
+
+/// The probe: keeps hold of the module's memory and says how large it is.
+pub(crate) const PROBE_SCRIPT: &str = "\
+const wrap = (name) => {
+  const original = WebAssembly[name];
+  WebAssembly[name] = async (...args) => {
+    const result = await original.apply(WebAssembly, args);
+    const memory = (result.instance ?? result).exports.memory;
+    const channel = new BroadcastChannel('probe');
+    setInterval(() => channel.postMessage(memory.buffer.byteLength), 500);
+    return result;
+  };
+};
+wrap('instantiate');
+wrap('instantiateStreaming');
+await import(new URL(import.meta.url).searchParams.get('worker'));
+";
+
+/// Runs before the page's own scripts.
+const EAR: &str = "\
+window.probe = { wasm: 0, tokens: 0, answer: null, load_ms: 0 };
+new BroadcastChannel('probe').onmessage = ({ data }) => {
+  probe.wasm = Math.max(probe.wasm, data);
+};
+window.Worker = class extends Worker {
+  constructor(url, options) {
+    const worker = new URL(url, document.baseURI).href;
+    super('/probe.js?worker=' + encodeURIComponent(worker), options);
+    this.addEventListener('message', ({ data }) => {
+      if (data.type === 'token') probe.tokens += 1;
+      if (data.type === 'done') probe.answer = data.answer;
+      if (data.type === 'ready') probe.load_ms = data.load_ms;
+    });
+  }
+};
+";
+
+pub(crate) struct Browser {
+    client: Client,
+    driver: Child,
+    /// The largest resident set of each kind of process, in bytes.
+    pub(crate) peaks: BTreeMap<String, u64>,
+}
+
+/// A command of the DevTools protocol.
+#[derive(Debug)]
+struct DevTools(&'static str, Value);
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        let session = session.unwrap_or_default();
+        base.join(&format!("session/{session}/goog/cdp/execute"))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        let body = json!({ "cmd": self.0, "params": self.1 });
+        (Method::POST, Some(body.to_string()))
+    }
+}
+
+impl Browser {
+    /// Starts one whose storage is in `profile`.
+    pub(crate) async fn start(profile: &Path) -> Outcome<Self> {
+        let capabilities = std::env::var("PALIGEMMA_WEBDRIVER_JSON")?;
+        let mut capabilities: Value = serde_json::from_slice(&std::fs::read(capabilities)?)?;
+        let flags = &mut capabilities["goog:chromeOptions"]["args"];
+        let flags = flags.as_array_mut().ok_or("there are no flags")?;
+        flags.push(format!("--user-data-dir={}", profile.display()).into());
+        flags.push("--window-size=1280,1000".into());
+        let Value::Object(mut capabilities) = capabilities else {
+            return Err("the capabilities are no object".into());
+        };
+        let hour = 3_600_000;
+        capabilities.insert("timeouts".to_owned(), json!({"script": hour}));
+
+        let mut driver = Command::new(std::env::var("CHROMEDRIVER")?)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = driver.stdout.take().ok_or("chromedriver says nothing")?;
+        let mut lines = BufReader::new(output).lines();
+        let port = loop {
+            let line = lines.next_line().await?.ok_or("chromedriver ended")?;
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await?;
+        let ear = DevTools(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": EAR }),
+        );
+        client.issue_cmd(ear).await?;
+        Ok(Self {
+            client,
+            driver,
+            peaks: BTreeMap::new(),
+        })
+    }
+
+    pub(crate) async fn go(&self, url: &str) -> Outcome<()> {
+        Ok(self.client.goto(url).await?)
+    }
+
+    pub(crate) async fn click(&self, css: &str) -> Outcome<()> {
+        let found = self.client.wait().for_element(Locator::Css(css)).await?;
+        Ok(found.click().await?)
+    }
+
+    /// Types into the prompt and presses Enter.
+    pub(crate) async fn ask(&self, prompt: &str) -> Outcome<()> {
+        let field = self.client.find(Locator::Css("#prompt")).await?;
+        field.click().await?;
+        field.send_keys("\u{e009}a\u{e009}").await?;
+        Ok(field.send_keys(&format!("{prompt}\u{e007}")).await?)
+    }
+
+    pub(crate) async fn value(&self, expression: &str) -> Outcome<Value> {
+        let code = format!("return ({expression})");
+        Ok(self.client.execute(&code, vec![]).await?)
+    }
+
+    pub(crate) async fn screenshot(&self, file: &Path) -> Outcome<()> {
+        Ok(std::fs::write(file, self.client.screenshot().await?)?)
+    }
+
+    /// Waits until an expression is truthy, looking at the memory meanwhile, and returns it. What
+    /// the page says is printed when it has changed, at most every ten seconds.
+    pub(crate) async fn until(&mut self, expression: &str, patience: Duration) -> Outcome<Value> {
+        let started = Instant::now();
+        let (mut said, mut last) = (String::new(), Instant::now());
+        loop {
+            self.measure();
+            let value = self.value(expression).await?;
+            if !matches!(value, Value::Null | Value::Bool(false)) {
+                return Ok(value);
+            }
+            let error = self
+                .value(
+                    "document.querySelector('#models-error, [role=alert][data-kind]')?.innerText",
+                )
+                .await?;
+            if let Some(error) = error.as_str().filter(|error| !error.trim().is_empty()) {
+                return Err(format!("the page says: {error}").into());
+            }
+            let status = "(document.querySelector('#fetching') ?? \
+                          document.querySelector('#status'))?.innerText ?? ''";
+            let now = self.value(status).await?.as_str().unwrap_or("").to_owned();
+            if now != said && last.elapsed() > Duration::from_secs(10) {
+                println!("  {:>6.0?}  {}", started.elapsed(), now.replace('\n', " "));
+                (said, last) = (now, Instant::now());
+            }
+            if started.elapsed() > patience {
+                return Err(format!("waited {patience:?} in vain for {expression}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Looks at the resident sets of the browser's processes.
+    pub(crate) fn measure(&mut self) {
+        let Some(driver) = self.driver.id() else {
+            return;
+        };
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (kind, bytes) in processes_below(driver) {
+            let largest = sums.entry(kind).or_default();
+            *largest = (*largest).max(bytes);
+        }
+        for (kind, bytes) in sums {
+            let peak = self.peaks.entry(kind).or_default();
+            *peak = (*peak).max(bytes);
+        }
+    }
+
+    pub(crate) async fn close(self) -> Outcome<()> {
+        Ok(self.client.close().await?)
+    }
+}
+
+/// Kind and resident set of every process that `root` has started, itself or through others.
+fn processes_below(root: u32) -> Vec<(String, u64)> {
+    let mut parents: BTreeMap<u32, u32> = BTreeMap::new();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if let Some(parent) = status_field(pid, "PPid:") {
+            parents.insert(pid, parent as u32);
+        }
+    }
+    let is_below = |mut pid: u32| {
+        while let Some(&parent) = parents.get(&pid) {
+            if parent == root {
+                return true;
+            }
+            pid = parent;
+        }
+        false
+    };
+    let mut found = Vec::new();
+    for &pid in parents.keys().filter(|&&pid| is_below(pid)) {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let kind = line
+            .split('\0')
+            .find_map(|word| word.strip_prefix("--type="));
+        let kind = kind.unwrap_or("browser").to_owned();
+        if let Some(kib) = status_field(pid, "VmRSS:") {
+            found.push((kind, kib << 10));
+        }
+    }
+    found
+}
+
+fn status_field(pid: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,165 @@
+//! What was measured, as a page of `benches/`.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Everything that was measured, and what with.
+pub(crate) struct Measured {
+    /// Through the page.
+    pub(crate) page: Value,
+    /// The same weights through the native command.
+    pub(crate) native: Value,
+    /// Other shapes through the native command.
+    pub(crate) others: Vec<Value>,
+}
+
+pub(crate) fn table(date: &str, measured: &Measured) -> String {
+    let Measured {
+        page,
+        native,
+        others,
+    } = measured;
+    let mut out = format!(
+        "# Published sizes\n\n\
+         Checkpoints with the configuration, tensor names, shapes and tokenizer size of the \
+         published ones, and made-up weights in bfloat16. Written by `cargo xtask full-size` on \
+         {date}, {}. Times are those of software rendering on a shared machine: they show that it \
+         works, not how fast it is.\n\n",
+        machine()
+    );
+    out.push_str("## Through the page\n\n| | |\n|---|---|\n");
+    let mut row = |what: &str, value: String| {
+        let _ = writeln!(out, "| {what} | {value} |");
+    };
+    row(
+        "checkpoint",
+        format!(
+            "{}, {} published",
+            text(&page["shape"]),
+            gb(&page["published_bytes"])
+        ),
+    );
+    row("browser", text(&page["browser"]));
+    row("recipe", text(&page["recipe"]));
+    row(
+        "weights sent by the hub",
+        format!(
+            "{} in {} requests",
+            gb(&page["received_bytes"]),
+            page["requests"]
+        ),
+    );
+    row(
+        "fetched, packed, checked, loaded",
+        seconds(&page["fetch_and_load_seconds"], 1.0),
+    );
+    row(
+        "of that, store to GPU",
+        seconds(&page["first_load_ms"], 1e-3),
+    );
+    row(
+        "store to GPU after a reload, the hub gone",
+        seconds(&page["second_load_ms"], 1e-3),
+    );
+    let stages = [
+        ("before (demo model)", "before"),
+        ("while fetching and loading", "fetch"),
+        ("while answering", "answer"),
+        ("while loading after the reload", "reload"),
+    ];
+    for (what, stage) in stages {
+        let of = |kind: &str| gb(&page[stage]["resident_bytes"][kind]);
+        row(
+            &format!("largest resident set {what}"),
+            format!(
+                "renderer {}, GPU process {}, browser {}",
+                of("renderer"),
+                of("gpu-process"),
+                of("browser")
+            ),
+        );
+    }
+    row(
+        "worker's wasm memory after fetching and loading",
+        gb(&page["fetch"]["wasm_bytes"]),
+    );
+    row(
+        "worker's wasm memory after answering",
+        gb(&page["answer"]["wasm_bytes"]),
+    );
+    row("ids of the first answer", page["ids"].to_string());
+    row(
+        "the same after the reload",
+        page["same_after_reload"].to_string(),
+    );
+    row(
+        "the same as the native command's",
+        (page["ids"] == native["answer"]["token_ids"]).to_string(),
+    );
+    for (what, stage) in [("vision", "vision_ms"), ("prefill", "prefill_ms")] {
+        row(what, seconds(&page["first_answer"]["timings"][stage], 1e-3));
+    }
+    out.push_str(
+        "\nA renderer's resident set is everything in that process: the page, the worker, their \
+         wasm and JavaScript heaps, compiled code and what the browser itself needs there. What it \
+         has more than before is an upper bound of what the model added to both heaps.\n",
+    );
+
+    out.push_str(
+        "\n## Through the native command\n\n\
+         | checkpoint | recipe | convert | run | load | vision | prefill | ids | adapter |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for run in std::iter::once(native).chain(others) {
+        let timings = &run["answer"]["timings"];
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            text(&run["shape"]),
+            text(&run["recipe"]),
+            seconds(&run["convert_seconds"], 1.0),
+            seconds(&run["run_seconds"], 1.0),
+            seconds(&timings["load_ms"], 1e-3),
+            seconds(&timings["vision_ms"], 1e-3),
+            seconds(&timings["prefill_ms"], 1e-3),
+            run["answer"]["token_ids"],
+            text(&run["answer"]["adapter"]["name"]),
+        );
+    }
+    out
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib: Option<f64> = memory.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
+    let memory = kib.map_or(String::new(), |kib| {
+        format!(", {:.0} GB of memory", kib * 1024.0 / 1e9)
+    });
+    format!("{cores} shared cores{memory}, no GPU: SwiftShader in Chromium, lavapipe natively")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("–").to_owned()
+}
+
+fn gb(value: &Value) -> String {
+    match value.as_f64() {
+        Some(bytes) if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
+        Some(bytes) => format!("{:.0} MB", bytes / 1e6),
+        None => "–".to_owned(),
+    }
+}
+
+fn seconds(value: &Value, unit: f64) -> String {
+    value
+        .as_f64()
+        .map_or("–".to_owned(), |value| format!("{:.0} s", value * unit))
+}

@@ -1,0 +1,65 @@
+//! Answers that cannot be used. The message says what is wrong, and nothing is mixed.
+
+use paligemma_tests::server::{Content, Fault, What, When};
+
+use super::{Outcome, Site, WEIGHTS, folder, model};
+
+#[tokio::test]
+async fn what_cannot_be_used_is_told() {
+    let site = Site::open().await;
+    let source = folder(&site);
+    let at = When::Byte(1_500_000);
+    let status = |status| Fault::status(WEIGHTS, at, status);
+    let size = std::fs::metadata(model().join(WEIGHTS)).unwrap().len() as usize;
+    let other = Content::from(vec![7; size]);
+    let cases = [
+        (
+            vec![Fault::new(WEIGHTS, at, What::OtherRange(-100))],
+            "network",
+            "were asked for",
+        ),
+        (vec![status(416)], "network", "ends before byte"),
+        (vec![status(401)], "token", "401"),
+        (vec![status(403)], "token", "403"),
+        (vec![status(404)], "network", "is not there"),
+        (
+            vec![
+                Fault::new(WEIGHTS, at, What::Cut(0)),
+                Fault::new(WEIGHTS, When::Byte(1_500_001), What::Version(other)),
+            ],
+            "changed",
+            "has changed",
+        ),
+        // It never comes.
+        (
+            vec![Fault::new(
+                WEIGHTS,
+                When::From(0),
+                What::Status(503, vec![]),
+            )],
+            "network",
+            "503",
+        ),
+    ];
+    for (faults, kind, words) in cases {
+        site.forget().await;
+        match site.download(&source, None, faults).await {
+            Outcome::Failed(is, message) => {
+                println!("{message}");
+                assert!(
+                    message.contains(words) && message.contains(WEIGHTS),
+                    "{message}"
+                );
+                assert_eq!(is, kind, "{message}");
+            }
+            Outcome::Kept => panic!("kept in spite of {words:?}"),
+        }
+        // What had arrived of it is no hindrance.
+        let outcome = site.download(&source, None, vec![]).await;
+        assert!(
+            matches!(outcome, Outcome::Kept),
+            "after {words:?}: {outcome:?}"
+        );
+    }
+    site.close().await;
+}

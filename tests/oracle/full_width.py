@@ -4,8 +4,8 @@
     full_width.py MODEL OURS.safetensors
 
 OURS is what `paligemma forward --model MODEL --out OURS.safetensors ...` wrote. transformers
-runs in float32, with eager attention, on the same ids and pixel values. Prints one line for each
-tensor that both have: how far apart they are at most, against the largest magnitude. Exits
+runs in float32, with eager attention, on the same ids and pixel values. Prints one line for
+each tensor that both have: how far apart they are at most, against the largest magnitude. Exits
 with 0 if every tensor is within TOLERANCE and the last position's best token is the same, 1 if
 not.
 

@@ -350,7 +350,11 @@ async fn a_callback_may_use_and_drop_the_client() {
         let slot = Rc::clone(&slot);
         move |event: Event| {
             let client = slot.borrow_mut().take().unwrap();
-            client.load(&failed(&event).message, |_| ());
+            client.load(
+                Wanted::folder(&failed(&event).message),
+                &Files::new(),
+                |_| (),
+            );
             last(event);
         }
     };

@@ -263,6 +263,7 @@ mod folder {
     use std::io::{ErrorKind, Read, Seek, SeekFrom};
     use std::ops::Range;
     use std::path::{Path, PathBuf};
+    use std::time::UNIX_EPOCH;
 
     /// A checkpoint in a directory.
     ///
@@ -331,6 +332,13 @@ mod folder {
                 return Err(short(&shown, &range, range.start + bytes.len() as u64));
             }
             Ok(bytes)
+        }
+
+        /// The time of the last change, in nanoseconds since 1970.
+        fn validator(&self, path: &str) -> Option<String> {
+            let (_, metadata) = self.find(path).ok()??;
+            let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+            Some(since.as_nanos().to_string())
         }
     }
 }

@@ -42,7 +42,7 @@ impl HostBytes for Vec<u8> {
     }
 }
 
-#[cfg(target_arch = "wasm32")]
+/// The browser's bytes. Outside a browser there are none, and this is never called.
 impl HostBytes for js_sys::Uint8Array {
     fn byte_len(&self) -> usize {
         self.length() as usize
@@ -50,12 +50,12 @@ impl HostBytes for js_sys::Uint8Array {
 
     fn upload(&self, range: Range<usize>, to: Destination<'_>) {
         let bytes = self.subarray(range.start as u32, range.end as u32);
-        match (to.queue.as_webgpu(), to.buffer.as_webgpu()) {
-            (Some(queue), Some(buffer)) => {
-                // A refusal is a validation error, which the device reports as it does any other.
-                let _ = queue.write_buffer_with_f64_and_u8_array(buffer, to.at as f64, &bytes);
-            }
-            _ => to.queue.write_buffer(to.buffer, to.at, &bytes.to_vec()),
+        #[cfg(target_arch = "wasm32")]
+        if let (Some(queue), Some(buffer)) = (to.queue.as_webgpu(), to.buffer.as_webgpu()) {
+            // A refusal is a validation error, which the device reports as it does any other.
+            let _ = queue.write_buffer_with_f64_and_u8_array(buffer, to.at as f64, &bytes);
+            return;
         }
+        to.queue.write_buffer(to.buffer, to.at, &bytes.to_vec());
     }
 }

@@ -19,6 +19,7 @@ Usage: cargo xtask <command>
                                measure what each recipe's rounding changes on N new
                                scenes (300) and write benches/FIDELITY.md; continues
                                where it was interrupted, unless --fresh
+                               (--logits: only print how far logits move)
   quantizers                   measure how fast weights are packed, natively and in
                                headless Chromium
   full-size                    take a checkpoint of the size of PaliGemma 2 3B, with
@@ -104,7 +105,7 @@ fn fidelity(args: Vec<String>) -> Result<Vec<String>, String> {
     let mut values = args.iter();
     while let Some(arg) = values.next() {
         match arg.as_str() {
-            "--fresh" => {}
+            "--fresh" | "--logits" => {}
             "--scenes" => {
                 let value = values.next().ok_or("`--scenes` needs a number after it.")?;
                 if !value.parse::<u32>().is_ok_and(|number| number > 0) {

@@ -9,6 +9,7 @@
     reason = "a command for people: standard output is its interface"
 )]
 
+mod drift;
 mod record;
 mod score;
 mod table;
@@ -32,10 +33,12 @@ use table::{Report, Row};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh]
+       fidelity --logits
 
   --scenes N   how many scenes to ask about (300)
   --fresh      forget the answers of earlier runs: needed after a change of the code that
-               computes them, which the answers do not show";
+               computes them, which the answers do not show
+  --logits     only the part about logits, which is printed and not written";
 
 /// The first scene's seed; the others follow it.
 const FIRST_SEED: u32 = 10_000;
@@ -43,6 +46,19 @@ const FIRST_SEED: u32 = 10_000;
 const MAX_NEW_TOKENS: usize = 64;
 
 fn main() -> ExitCode {
+    if std::env::args().skip(1).eq(["--logits"]) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        return match drift::section(&root) {
+            Ok(section) => {
+                println!("{section}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let (scenes, fresh) = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(problem) => {
@@ -159,7 +175,7 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
             })
             .collect(),
     };
-    let text = table::markdown(&report);
+    let text = table::markdown(&report) + &drift::section(&root)?;
     let file = root.join("benches/FIDELITY.md");
     fs::create_dir_all(root.join("benches"))?;
     fs::write(&file, &text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;

@@ -39,7 +39,15 @@ await import(new URL(import.meta.url).searchParams.get('worker'));
 
 /// Runs before the page's own scripts.
 const EAR: &str = "\
-window.probe = { wasm: 0, tokens: 0, answer: null, load_ms: 0 };
+window.probe = { wasm: 0, tokens: 0, answer: null, load_ms: 0, heap: 0, looks: 0 };
+const look = async () => {
+  // Wasm and JavaScript heaps of the page and its worker, buffers included.
+  const { bytes } = await performance.measureUserAgentSpecificMemory();
+  probe.heap = Math.max(probe.heap, bytes);
+  probe.looks += 1;
+  setTimeout(look, 1000);
+};
+if (self.crossOriginIsolated) setTimeout(look, 0);
 new BroadcastChannel('probe').onmessage = ({ data }) => {
   probe.wasm = Math.max(probe.wasm, data);
 };
@@ -230,8 +238,9 @@ fn processes_below(root: u32) -> Vec<(String, u64)> {
     for &pid in parents.keys().filter(|&&pid| is_below(pid)) {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
+        // Chromium rewrites the line of its children, with spaces.
         let kind = line
-            .split('\0')
+            .split(['\0', ' '])
             .find_map(|word| word.strip_prefix("--type="));
         let kind = kind.unwrap_or("browser").to_owned();
         if let Some(kib) = status_field(pid, "VmRSS:") {

@@ -24,7 +24,7 @@ const USAGE: &str = "Usage: full_size write --shape NAME --out DIR [--layers N]
 
   write        writes the checkpoint to a folder
   page         takes it through the built page in a headless Chromium: fetched from a hub, packed,
-               kept, asked, reloaded without the hub, asked again
+               kept, reloaded without the hub, asked
   all          `page` and `native` for PaliGemma 2 3B, `native` for PaliGemma 3B; writes what was
                measured to the table
   native       packs it and asks the same of the native command

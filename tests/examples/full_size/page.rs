@@ -47,6 +47,7 @@ pub(crate) fn through_the_page(
     }
     hub.put_repository(repository);
     let site = Server::start();
+    site.isolate();
     let dist = PathBuf::from(std::env::var("PALIGEMMA_DIST")?);
     site.put_pages(&dist);
     site.put(PROBE, PROBE_SCRIPT.as_bytes().to_vec());
@@ -60,7 +61,7 @@ pub(crate) fn through_the_page(
         browser.until(&state("ready"), LONG).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         browser.measure();
-        report["before"] = json!({"resident_bytes": std::mem::take(&mut browser.peaks)});
+        report["before"] = memory(&mut browser).await?;
 
         println!("fetch");
         let address = format!(
@@ -85,7 +86,9 @@ pub(crate) fn through_the_page(
         browser.until(fetched, LONG).await?;
         report["fetch_and_load_seconds"] = json!(started.elapsed().as_secs_f64());
         report["first_load_ms"] = browser.value("probe.load_ms").await?;
-        report["received_bytes"] = json!(hub.sent("safetensors"));
+        let requests = hub.requests();
+        let weights = requests.iter().filter(|r| r.path.ends_with(".safetensors"));
+        report["received_bytes"] = json!(weights.map(|r| r.sent).sum::<u64>());
         report["requests"] = json!(hub.requests().len());
         report["estimate"] = browser
             .value("window.estimate ?? null")
@@ -93,32 +96,24 @@ pub(crate) fn through_the_page(
         report["fetch"] = memory(&mut browser).await?;
         browser.screenshot(&folder.join("fetched.png")).await?;
 
-        println!("ask");
-        let first = ask(&mut browser).await?;
-        report["first_answer"] = first;
-        report["answer"] = memory(&mut browser).await?;
-        browser.screenshot(&folder.join("answered.png")).await?;
-
         println!("reload, the hub gone");
         hub.stop();
         browser.go(&site.url("/")).await?;
         browser.until(&state("ready"), LONG).await?;
         report["second_load_ms"] = browser.value("probe.load_ms").await?;
         report["reload"] = memory(&mut browser).await?;
-        let second = ask(&mut browser).await?;
-        report["second_answer"] = second;
+        println!("ask");
+        report["answer"] = ask(&mut browser).await?;
+        report["asking"] = memory(&mut browser).await?;
+        browser.screenshot(&folder.join("answered.png")).await?;
         report["browser"] = browser.value("navigator.userAgent").await?;
         browser.close().await
     });
     let _ = std::fs::remove_dir_all(&profile);
     outcome?;
-    let ids = |answer: &Value| -> Vec<Value> {
-        let ids = answer["token_ids"].as_array().cloned().unwrap_or_default();
-        ids.into_iter().take(TOKENS).collect()
-    };
-    report["ids"] = json!(ids(&report["first_answer"]));
-    report["same_after_reload"] =
-        json!(ids(&report["first_answer"]) == ids(&report["second_answer"]));
+    let ids = report["answer"]["token_ids"].as_array();
+    let ids: Vec<Value> = ids.into_iter().flatten().take(TOKENS).cloned().collect();
+    report["ids"] = json!(ids);
     Ok(report)
 }
 
@@ -130,6 +125,8 @@ fn state(state: &str) -> String {
 async fn memory(browser: &mut Browser) -> Outcome<Value> {
     Ok(json!({
         "wasm_bytes": browser.value("probe.wasm").await?,
+        "heap_bytes": browser.value("probe.heap").await?,
+        "looks": browser.value("probe.looks").await?,
         "resident_bytes": std::mem::take(&mut browser.peaks),
     }))
 }

@@ -65,10 +65,20 @@ pub(crate) fn table(date: &str, measured: &Measured) -> String {
     let stages = [
         ("before (demo model)", "before"),
         ("while fetching and loading", "fetch"),
-        ("while answering", "answer"),
         ("while loading after the reload", "reload"),
+        ("while answering", "asking"),
     ];
-    for (what, stage) in stages {
+    for (what, stage) in &stages {
+        row(
+            &format!("largest JavaScript heaps {what}"),
+            format!(
+                "{} in {} looks",
+                gb(&page[stage]["heap_bytes"]),
+                page[stage]["looks"]
+            ),
+        );
+    }
+    for (what, stage) in &stages {
         let of = |kind: &str| gb(&page[stage]["resident_bytes"][kind]);
         row(
             &format!("largest resident set {what}"),
@@ -86,22 +96,22 @@ pub(crate) fn table(date: &str, measured: &Measured) -> String {
     );
     row(
         "worker's wasm memory after answering",
-        gb(&page["answer"]["wasm_bytes"]),
+        gb(&page["asking"]["wasm_bytes"]),
     );
-    row("ids of the first answer", page["ids"].to_string());
     row(
-        "the same after the reload",
-        page["same_after_reload"].to_string(),
+        "ids of the answer after the reload",
+        page["ids"].to_string(),
     );
     row(
         "the same as the native command's",
         (page["ids"] == native["answer"]["token_ids"]).to_string(),
     );
     for (what, stage) in [("vision", "vision_ms"), ("prefill", "prefill_ms")] {
-        row(what, seconds(&page["first_answer"]["timings"][stage], 1e-3));
+        row(what, seconds(&page["answer"]["timings"][stage], 1e-3));
     }
     out.push_str(
-        "\nA renderer's resident set is everything in that process: the page, the worker, their \
+        "\nHeaps are what `performance.measureUserAgentSpecificMemory` says, which browsers answer when \
+         they collect garbage: the page's and the worker's, without the wasm memory, which has rows of its own. A renderer's resident set is everything in that process: the page, the worker, their \
          wasm and JavaScript heaps, compiled code and what the browser itself needs there. What it \
          has more than before is an upper bound of what the model added to both heaps.\n",
     );

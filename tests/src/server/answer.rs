@@ -32,6 +32,13 @@ pub(super) async fn answer(
     };
     answer.map(|mut answer| {
         allow(&mut answer, state.cors(), &method);
+        if state.is_isolated() {
+            let headers = answer.headers_mut();
+            let same = axum::http::HeaderValue::from_static("same-origin");
+            headers.insert("cross-origin-opener-policy", same);
+            let required = axum::http::HeaderValue::from_static("require-corp");
+            headers.insert("cross-origin-embedder-policy", required);
+        }
         asked.answered(answer.status().as_u16());
         answer
     })
@@ -236,6 +243,7 @@ fn described(answer: Incomplete, found: &Found, path: &str) -> Incomplete {
     let kind = match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("json") => "application/json",
         Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript",
         _ => "application/octet-stream",
     };
     let answer = answer

@@ -119,6 +119,12 @@ impl Server {
         self.state.set_pause(pause);
     }
 
+    /// Isolates its pages from those of other origins, which browsers demand of a page that wants
+    /// to know its own memory.
+    pub fn isolate(&self) {
+        self.state.isolate();
+    }
+
     /// All requests so far, in order.
     pub fn requests(&self) -> Vec<Request> {
         self.state.requests()

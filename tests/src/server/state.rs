@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ pub(super) struct State {
     asked: Mutex<Vec<Arc<Asked>>>,
     cors: Mutex<Cors>,
     pause: Mutex<Duration>,
+    isolated: AtomicBool,
 }
 
 impl State {
@@ -156,6 +157,14 @@ impl State {
 
     pub(super) fn cors(&self) -> Cors {
         *lock(&self.cors)
+    }
+
+    pub(super) fn isolate(&self) {
+        self.isolated.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_pause(&self, pause: Duration) {

@@ -16,4 +16,5 @@ mod flows;
 mod models;
 mod offline;
 mod published;
+mod sources;
 mod truth;

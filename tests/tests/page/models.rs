@@ -12,14 +12,14 @@ use crate::browser::{Page, WebGpu};
 use crate::published::dist;
 use crate::truth::recalled;
 
-const DESKTOP: (u32, u32) = (1100, 900);
+pub(crate) const DESKTOP: (u32, u32) = (1100, 900);
 const PHONE: (u32, u32) = (360, 740);
-const ESCAPE: &str = "\u{e00c}";
+pub(crate) const ESCAPE: &str = "\u{e00c}";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TOKEN: &str = "hf_a_token_that_nobody_may_see";
 
 /// A server with the built page, and a hub on the same address.
-fn site() -> (Server, SocketAddr) {
+pub(crate) fn site() -> (Server, SocketAddr) {
     let server = Server::start();
     server.put_pages(&dist());
     let address = server.url("").replace("http://", "").parse().unwrap();
@@ -34,7 +34,7 @@ fn repository() -> Repository {
 
 impl Page {
     /// Ready, and with the model of this title.
-    async fn until_answers(&self, title: &str) {
+    pub(crate) async fn until_answers(&self, title: &str) {
         let title = json!(title);
         self.until(&format!(
             "document.querySelector('#status')?.dataset.state === 'ready' \
@@ -43,19 +43,19 @@ impl Page {
         .await;
     }
 
-    async fn type_into(&self, css: &str, text: &str) {
+    pub(crate) async fn type_into(&self, css: &str, text: &str) {
         let field = self.client.find(Locator::Css(css)).await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
     /// Chooses an option of a select.
-    async fn choose(&self, css: &str, value: &str) {
+    pub(crate) async fn choose(&self, css: &str, value: &str) {
         let select = self.client.find(Locator::Css(css)).await.unwrap();
         select.select_by_value(value).await.unwrap();
     }
 
     /// Title and state of each kept model, in the order of the list.
-    async fn list(&self) -> Vec<(String, String)> {
+    pub(crate) async fn list(&self) -> Vec<(String, String)> {
         let list = self
             .script(
                 "return [...document.querySelectorAll('[data-model-key]')].map(row => \
@@ -66,7 +66,7 @@ impl Page {
     }
 
     /// Presses a button in the row of the model with this title.
-    async fn press_in_row(&self, title: &str, action: &str) {
+    pub(crate) async fn press_in_row(&self, title: &str, action: &str) {
         let pressed = self
             .script(&format!(
                 "const row = [...document.querySelectorAll('[data-model-key]')] \

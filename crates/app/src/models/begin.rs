@@ -42,7 +42,7 @@ impl Models {
                 }
             }
             Event::Failed { problem, .. } if self.is_load_turn(turn) => {
-                self.begin_without_store(&wording::explain(&problem));
+                self.begin_without_store(&problem.message);
             }
             _ => {}
         });
@@ -73,7 +73,7 @@ impl Models {
     /// Without a place to keep models the page works all the same.
     fn begin_without_store(self, why: &str) {
         self.remark.set(Some(format!(
-            "This browser keeps no models ({}), so the model is loaded anew each time.",
+            "This browser keeps no models, so the model is loaded anew each time: {}.",
             why.trim_end_matches('.')
         )));
         let wanted = Wanted::folder(DEMO_MODEL);
@@ -199,7 +199,7 @@ impl Models {
     fn demo_failed(self, problem: Problem, old: Option<KeptModel>) {
         match (old, problem.kind) {
             (Some(old), _) => self.load_kept(&old),
-            (None, ProblemKind::Storage) => self.begin_without_store(&wording::explain(&problem)),
+            (None, ProblemKind::Storage) => self.begin_without_store(&problem.message),
             (None, _) => self.session.engine_failed(problem),
         }
     }

@@ -1,6 +1,6 @@
 //! Getting one model, step by step.
 
-use paligemma_browser::protocol::{FetchProgress, KeptModel, Offer, Problem, Wanted};
+use paligemma_browser::protocol::{FetchProgress, KeptModel, ModelSource, Offer, Problem, Wanted};
 
 use super::pace::Pace;
 use super::words;
@@ -27,6 +27,20 @@ pub(crate) struct Offered {
     pub(crate) wanted: Wanted,
     /// What it costs.
     pub(crate) offer: Offer,
+}
+
+impl Offered {
+    /// The same model whenever it is asked for again: a hub's revision may point elsewhere by then,
+    /// its commit does not.
+    pub(crate) fn pinned(&self) -> Wanted {
+        let mut wanted = self.wanted.clone();
+        if let (ModelSource::Hub { revision, .. }, Some(commit)) =
+            (&mut wanted.source, &self.offer.commit)
+        {
+            revision.clone_from(commit);
+        }
+        wanted
+    }
 }
 
 /// A model that arrives.
@@ -160,6 +174,15 @@ impl Present {
         }
     }
 
+    /// Whether both are known to be the same model. Of models that are not kept, only the demo is
+    /// known.
+    pub(crate) fn is_surely(&self, other: &Self) -> bool {
+        match (&self.key, &other.key) {
+            (None, None) => self.is_demo && other.is_demo,
+            (one, another) => one == another,
+        }
+    }
+
     /// Its name in the middle of a sentence.
     pub(crate) fn spoken(&self) -> String {
         if self.is_demo {
@@ -196,6 +219,21 @@ mod tests {
         assert_eq!(fetch.pace.rate(3_000.0), None);
         fetch.note(5_000.0, progress(FetchStage::Checking, 10_000, 4_800));
         assert_eq!(fetch.pace.rate(5_000.0), Some(400.0));
+    }
+
+    #[test]
+    fn models_that_are_not_kept_are_told_apart() {
+        let demo =
+            |key: Option<&str>| Present::demo(Wanted::folder("demo/model"), key.map(str::to_owned));
+        let other = Present {
+            is_demo: false,
+            ..demo(None)
+        };
+        assert!(demo(None).is_surely(&demo(None)));
+        assert!(demo(Some("a")).is_surely(&demo(Some("a"))));
+        assert!(!demo(Some("a")).is_surely(&demo(Some("b"))));
+        assert!(!demo(None).is_surely(&other));
+        assert!(!other.is_surely(&other));
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn RowButtons(models: Models, model: KeptModel) -> impl IntoView {
     let fetch = move |_| {
         model.with_value(|model| {
             if let Some(source) = &model.source {
-                models.form.update(|form| form.show(source, &model.recipe));
+                models.show_source(source, &model.recipe);
             }
             models.fetch_kept(model);
         });
@@ -118,9 +118,7 @@ fn RowButtons(models: Models, model: KeptModel) -> impl IntoView {
     };
     let choose_again = move |_| {
         model.with_value(|model| {
-            models
-                .form
-                .update(|form| form.show(&ModelSource::Files, &model.recipe));
+            models.show_source(&ModelSource::Files, &model.recipe);
         });
         browser::focus("origin-files");
     };

@@ -111,7 +111,7 @@ impl Models {
         self.session.abandon_run();
         let is_other = self
             .present
-            .with_untracked(|it| it.as_ref().is_some_and(|it| it.key != present.key));
+            .with_untracked(|it| it.as_ref().is_some_and(|it| !it.is_surely(&present)));
         if is_other {
             // What an earlier model said would stand under the name of this one.
             self.page.clear_reply();

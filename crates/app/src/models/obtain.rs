@@ -37,11 +37,18 @@ impl Models {
 
     /// The person takes the offer.
     pub(super) fn accept(self) {
-        let Job::Offered(Offered { wanted, offer }) = self.job.get_untracked() else {
+        let Job::Offered(offered) = self.job.get_untracked() else {
             return;
         };
-        self.ask_to_persist();
-        self.fetch(Fetch::new(wanted, offer.key, offer.title));
+        let wanted = offered.pinned();
+        let Offered { offer, .. } = offered;
+        let fetch = move || self.fetch(Fetch::new(wanted, offer.key, offer.title));
+        // The browser's answer first: whether it promises to keep what is fetched.
+        spawn_local(async move {
+            self.promise.set(storage::persist().await);
+            self.refresh();
+            fetch();
+        });
     }
 
     /// The person takes the offer of a model that is here already.

@@ -30,9 +30,9 @@ fn card(models: Models, Offered { wanted, offer }: &Offered) -> impl IntoView + 
             wording::bytes(offer.store_bytes)
         ),
         Some(why) => format!(
-            "This browser keeps no models ({}), so {} are read each time it is loaded.",
-            why.trim_end_matches('.'),
-            wording::bytes(offer.fetch_bytes)
+            "This browser keeps no models, so {} are read each time it is loaded: {}.",
+            wording::bytes(offer.fetch_bytes),
+            why.trim_end_matches('.')
         ),
         None => words::cost(offer, &wanted.source),
     };
@@ -54,6 +54,9 @@ fn card(models: Models, Offered { wanted, offer }: &Offered) -> impl IntoView + 
                 models.load_offered();
             }>
                 "Load"
+            </button>
+            <button class="quiet" id="repair-offered" type="button" on:click=move |_| models.accept()>
+                "Check and repair"
             </button>
         }
         .into_any()

@@ -335,7 +335,12 @@ fn RecipeField(models: Models) -> impl IntoView {
 impl Models {
     /// Changes the form; an offer made for what it said before is no longer one.
     fn edit(self, change: impl FnOnce(&mut Form)) {
+        let hub = self.form.with_untracked(|form| form.base_url.clone());
         self.form.update(change);
+        if self.form.with_untracked(|form| form.base_url != hub) {
+            // It was typed for the hub that stood here before.
+            self.typed_token.set(String::new());
+        }
         if self
             .job
             .with_untracked(|job| matches!(job, Job::Offered(_)))

@@ -168,8 +168,11 @@ impl Models {
 
     /// The token for a source, if one is held for it.
     pub(super) fn token_for(self, source: &ModelSource) -> Option<Token> {
+        // What is typed was typed for the hub that the form names.
+        let bare = |url: &str| url.trim().trim_end_matches('/').to_owned();
         if let ModelSource::Hub { base_url, .. } = source
             && !self.typed_token.with_untracked(String::is_empty)
+            && self.form.with_untracked(|form| bare(&form.base_url)) == bare(base_url)
         {
             self.take_token(base_url);
         }
@@ -177,6 +180,15 @@ impl Models {
             let held = inner.token.as_ref()?;
             held.for_source(source)
         })
+    }
+
+    /// Shows another source in the form. A token that was typed for another hub is not for this one.
+    pub(super) fn show_source(self, source: &ModelSource, recipe: &str) {
+        let before = self.form.with_untracked(|form| form.base_url.clone());
+        self.form.update(|form| form.show(source, recipe));
+        if self.form.with_untracked(|form| form.base_url != before) {
+            self.typed_token.set(String::new());
+        }
     }
 
     /// Forgets the token.

@@ -123,8 +123,7 @@ impl Models {
         if let Some(wanted) = wanted
             && matches!(wanted.source, ModelSource::Hub { .. })
         {
-            self.form
-                .update(|form| form.show(&wanted.source, &wanted.recipe));
+            self.show_source(&wanted.source, &wanted.recipe);
         }
         // The one that is held was refused.
         self.forget_token();

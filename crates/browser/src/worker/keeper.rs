@@ -170,16 +170,15 @@ impl<C: Connect> Keeper<C> {
                 ),
             });
         }
+        // Of a model that is complete already, damage is looked for.
+        let was_complete = is_complete(store, &offered).await?;
         let (_lock, waited) = wait_for_turn(store, key, &report).await;
-        if waited {
-            let record = store.model(&offered).await;
-            let record = record.map_err(|error| convert::store_problem(&error))?;
+        if waited && !was_complete && is_complete(store, &offered).await? {
             // The other tab has fetched and checked it.
-            if record.is_some_and(|record| record.state == State::Complete) {
-                return Ok(());
-            }
+            return Ok(());
         }
-        if let Ok(text) = serde_json::to_string(&remembered(&wanted.source)) {
+        let source = remembered(&wanted.source, origin.plan().origin.commit.as_deref());
+        if let Ok(text) = serde_json::to_string(&source) {
             let name = IdbStore::setting_of(&offered, SOURCE);
             let put = store.put_setting(&name, &text).await;
             put.map_err(|error| convert::store_problem(&error))?;
@@ -259,7 +258,13 @@ impl<C: Connect> Keeper<C> {
             return Ok(());
         };
         let key = ModelKey(digest);
-        let Some(_lock) = store.try_write().await else {
+        let mut lock = store.try_write().await;
+        if lock.is_none() {
+            // What a starting tab sweeps away takes a moment only.
+            TimeoutFuture::new(1000).await;
+            lock = store.try_write().await;
+        }
+        let Some(_lock) = lock else {
             return Err(Problem {
                 kind: ProblemKind::Storage,
                 message: "A model is being fetched, here or in another tab, so nothing can be \
@@ -371,6 +376,12 @@ async fn open<S: paligemma_checkpoint::Source>(
     Ok(Origin::Checkpoint(Box::new(checkpoint), plan))
 }
 
+async fn is_complete(store: &IdbStore, key: &ModelKey) -> Result<bool, Problem> {
+    let record = store.model(key).await;
+    let record = record.map_err(|error| convert::store_problem(&error))?;
+    Ok(record.is_some_and(|record| record.state == State::Complete))
+}
+
 pub(super) fn recipe_named(name: &str) -> Result<Recipe, Problem> {
     Recipe::named(name).ok_or_else(|| Problem {
         kind: ProblemKind::Internal,
@@ -402,9 +413,19 @@ async fn wait_for_turn(
     (store.write().await, true)
 }
 
-/// A URL may carry a secret in its query; a model is found again without it, or not at all.
-fn remembered(source: &ModelSource) -> ModelSource {
+/// Where to go on. A revision may point elsewhere tomorrow, so its commit stands for it. A URL may
+/// carry a secret in its query; the model is found again without it, or not at all.
+fn remembered(source: &ModelSource, commit: Option<&str>) -> ModelSource {
     match source {
+        ModelSource::Hub {
+            base_url,
+            repository,
+            revision,
+        } => ModelSource::Hub {
+            base_url: base_url.clone(),
+            repository: repository.clone(),
+            revision: commit.unwrap_or(revision).to_owned(),
+        },
         ModelSource::Url { url } => ModelSource::Url {
             url: url.split(['?', '#']).next().unwrap_or_default().to_owned(),
         },

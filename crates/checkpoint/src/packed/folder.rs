@@ -139,9 +139,11 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> StoreError {
     }
 }
 
+/// A line of its own, even after one that was torn off.
 fn line(mark: &Mark) -> Vec<u8> {
+    let mut line = vec![b'\n'];
     // Numbers and strings: there is nothing in it that JSON cannot hold.
-    let mut line = serde_json::to_vec(mark).unwrap_or_default();
+    line.extend(serde_json::to_vec(mark).unwrap_or_default());
     line.push(b'\n');
     line
 }
@@ -167,14 +169,22 @@ impl Store for FolderStore {
         }
         match record.state {
             State::Partial => {
+                if self.record()?.is_none() {
+                    // Marks without a record are another model's.
+                    self.remove(MARKS_FILE)?;
+                }
                 let text = serde_json::to_vec(record).unwrap_or_default();
                 self.write(PARTIAL_FILE, &text)
             }
             State::Complete => {
-                let digests = self.marked()?.into_iter().map(|mark| mark.sha256);
+                let marks = self.marked()?;
+                let indices = marks.iter().map(|mark| mark.index);
+                if !indices.eq(0..record.plan.pieces()) {
+                    return Err(self.damaged(MARKS_FILE));
+                }
                 let manifest = Manifest {
                     plan: record.plan.clone(),
-                    digests: digests.collect(),
+                    digests: marks.into_iter().map(|mark| mark.sha256).collect(),
                 };
                 self.write(MANIFEST_FILE, manifest.to_json().as_bytes())?;
                 self.remove(MARKS_FILE)?;
@@ -187,9 +197,9 @@ impl Store for FolderStore {
         let Some(record) = self.model(key).await? else {
             return Ok(());
         };
+        self.remove(MARKS_FILE)?;
         self.remove(MANIFEST_FILE)?;
         self.remove(PARTIAL_FILE)?;
-        self.remove(MARKS_FILE)?;
         for index in 0..record.plan.pieces() {
             self.remove(&Manifest::piece_file(index))?;
         }

@@ -3,22 +3,17 @@
 use futures_util::future;
 use std::collections::BTreeMap;
 
-use super::hashing::Hashing;
+use super::maker::Maker;
 use super::manifest::Manifest;
 use super::pieces::{PackedError, PackedSource, Pieces};
-use super::plan::{ModelKey, Plan, Span};
+use super::plan::{ModelKey, Plan};
 use super::store::{Mark, Record, State, Store, StoreError};
+use super::tally::Tally;
 use crate::checkpoint::Checkpoint;
 use crate::digest::Digest;
 use crate::error::CheckpointError;
-use crate::quantize::{Packed, QuantizeError, pack, widen_f16};
-use crate::recipe::Storage;
-use crate::slices::{Row, Slices};
+use crate::quantize::QuantizeError;
 use crate::source::{Source, SourceError, read_exact};
-use crate::tensor::{Dtype, TensorInfo};
-
-/// Bytes read and packed at a time; with the piece they become, all that is in memory.
-const PORTION: usize = 2 << 20;
 
 /// Why a model could not be brought into a store. What had arrived is kept.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +102,8 @@ pub struct Progress {
     pub total_stored_bytes: u64,
 }
 
-enum Material<'a, S> {
+/// What a model is made from.
+pub(super) enum Material<'a, S> {
     Checkpoint(&'a Checkpoint<S>),
     Packed(&'a PackedSource<S>),
 }
@@ -115,9 +111,9 @@ enum Material<'a, S> {
 /// Brings one model into a store. Run it again after whatever stopped it, in this program or in
 /// another: it goes on with the first piece that is not there. Dropping its future stops it.
 pub struct Ingest<'a, S, T> {
-    material: Material<'a, S>,
+    pub(super) material: Material<'a, S>,
     store: &'a T,
-    plan: Plan,
+    pub(super) plan: Plan,
     key: ModelKey,
 }
 
@@ -162,6 +158,10 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
         digests.keys().for_each(|index| tally.add(*index));
         let missing = (0..self.plan.pieces()).filter(|index| !digests.contains_key(index));
         let missing: Vec<usize> = missing.collect();
+        if !missing.is_empty() {
+            // Also of one that was complete: nobody may load what is being replaced.
+            self.put_record(State::Partial).await?;
+        }
         tally.report(Stage::Weights, on_progress);
         self.fetch_pieces(&missing, &mut digests, &mut tally, on_progress)
             .await?;
@@ -388,212 +388,5 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
             tally.report(Stage::Checking, on_progress);
         }
         Ok(damaged)
-    }
-}
-
-/// Makes pieces, one after the other.
-struct Maker<'a, S, T> {
-    ingest: &'a Ingest<'a, S, T>,
-    hashing: Option<Hashing<'a, S>>,
-}
-
-impl<'a, S: Source, T: Store> Maker<'a, S, T> {
-    fn new(ingest: &'a Ingest<'a, S, T>, state: Option<&[u8]>) -> Self {
-        let hashing = match &ingest.material {
-            Material::Checkpoint(checkpoint) => Some(Hashing::new(checkpoint.source(), state)),
-            Material::Packed(_) => None,
-        };
-        Self { ingest, hashing }
-    }
-
-    fn state(&self) -> Vec<u8> {
-        self.hashing.as_ref().map_or_else(Vec::new, Hashing::state)
-    }
-
-    async fn piece(&mut self, index: usize) -> Result<Vec<u8>, IngestError> {
-        match (&self.ingest.material, &self.hashing) {
-            (Material::Checkpoint(checkpoint), Some(source)) => {
-                self.packed(index, checkpoint, source).await
-            }
-            (Material::Packed(packed), _) => match packed.piece(index).await {
-                // A byte that fell over on the way is no reason to give up.
-                Err(PackedError::Piece { .. }) => Ok(packed.piece(index).await?),
-                other => Ok(other?),
-            },
-            (Material::Checkpoint(_), None) => Ok(Vec::new()),
-        }
-    }
-
-    async fn packed(
-        &self,
-        index: usize,
-        checkpoint: &Checkpoint<S>,
-        source: &Hashing<'a, S>,
-    ) -> Result<Vec<u8>, IngestError> {
-        let plan = &self.ingest.plan;
-        let tensors = checkpoint.tensors();
-        let mut piece = vec![0; plan.piece_len(index)];
-        let spans: Vec<(usize, Span)> = plan.spans_of(index).collect();
-        // One file after the other, so that each is hashed to its end before the next begins.
-        let file_of = |tensor: usize| tensors.get(tensor).map(|info| &info.file);
-        for spans in spans.chunk_by(|a, b| file_of(a.0) == file_of(b.0)) {
-            self.fill(&mut piece, spans, checkpoint, source).await?;
-            let Some(&(last, span)) = spans.last() else {
-                continue;
-            };
-            let is_last_row = tensors
-                .get(last)
-                .is_some_and(|info| span.row + span.rows == info.rows());
-            if is_last_row && file_of(last) != file_of(last + 1) {
-                let files = checkpoint.files().iter();
-                for file in files.filter(|file| Some(&file.path) == file_of(last)) {
-                    if source.finish(&file.path, file.bytes).await? == Some(false) {
-                        return Err(IngestError::Changed {
-                            path: file.path.clone(),
-                        });
-                    }
-                }
-            }
-        }
-        Ok(piece)
-    }
-
-    /// Packs neighbouring spans, all from one file, into a piece.
-    async fn fill(
-        &self,
-        piece: &mut [u8],
-        spans: &[(usize, Span)],
-        checkpoint: &Checkpoint<S>,
-        source: &Hashing<'a, S>,
-    ) -> Result<(), IngestError> {
-        let plan = &self.ingest.plan;
-        let tensors = checkpoint.tensors();
-        let (Some(&(first, from)), Some(&(last, to))) = (spans.first(), spans.last()) else {
-            return Ok(());
-        };
-        let first = Row {
-            tensor: first,
-            row: from.row,
-        };
-        let end = Row {
-            tensor: last,
-            row: to.row + to.rows,
-        };
-        let mut slices = Slices::between(source, tensors, PORTION, first, end);
-        let mut spans = spans.iter().peekable();
-        let mut rows = Packed::default();
-        while let Some(slice) = slices.next().await? {
-            while spans
-                .next_if(|(tensor, _)| *tensor < slice.tensor)
-                .is_some()
-            {}
-            let (Some((_, span)), Some(info)) = (spans.peek(), tensors.get(slice.tensor)) else {
-                break;
-            };
-            let storage = plan.tensors[slice.tensor].storage;
-            pack_rows(storage, info, &slice.bytes, &mut rows).map_err(|reason| {
-                IngestError::Quantize {
-                    tensor: info.name.clone(),
-                    reason: reason.in_rows_from(slice.rows.start),
-                }
-            })?;
-            let (weight_bytes, scale_bytes) = storage.row_bytes(info.cols());
-            let row = slice.rows.start - span.row;
-            place(piece, span.weights + row * weight_bytes, &rows.weights);
-            place(piece, span.scales + row * scale_bytes, &rows.scales);
-        }
-        Ok(())
-    }
-}
-
-fn place(piece: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(room) = piece.get_mut(at..at + bytes.len()) {
-        room.copy_from_slice(bytes);
-    }
-}
-
-/// Rows of a checkpoint as a piece holds them.
-fn pack_rows(
-    storage: Storage,
-    info: &TensorInfo,
-    bytes: &[u8],
-    out: &mut Packed,
-) -> Result<(), QuantizeError> {
-    match storage {
-        Storage::Matrix(precision) => pack(precision, info.dtype, info.cols(), bytes, out),
-        Storage::Numbers => {
-            out.scales.clear();
-            out.weights.clear();
-            match info.dtype {
-                Dtype::F32 => out.weights.extend_from_slice(bytes),
-                Dtype::BF16 => out
-                    .weights
-                    .extend(bytes.chunks_exact(2).flat_map(|b| [0, 0, b[0], b[1]])),
-                Dtype::F16 => out.weights.extend(
-                    bytes
-                        .chunks_exact(2)
-                        .flat_map(|b| widen_f16([b[0], b[1]]).to_le_bytes()),
-                ),
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Counts bytes by pieces.
-struct Tally {
-    /// For each piece the bytes read for it and the bytes it has.
-    pieces: Vec<(u64, u64)>,
-    read: u64,
-    stored: u64,
-    total_read: u64,
-    total_stored: u64,
-}
-
-impl Tally {
-    fn new<S: Source>(plan: &Plan, material: &Material<'_, S>) -> Self {
-        let mut pieces: Vec<(u64, u64)> = (0..plan.pieces())
-            .map(|index| (0, plan.piece_len(index) as u64))
-            .collect();
-        match material {
-            Material::Packed(_) => pieces.iter_mut().for_each(|(read, bytes)| *read = *bytes),
-            Material::Checkpoint(checkpoint) => {
-                for (tensor, info) in plan.tensors.iter().zip(checkpoint.tensors()) {
-                    for span in &tensor.spans {
-                        if let Some((read, _)) = pieces.get_mut(span.piece) {
-                            *read += span.rows as u64 * info.row_bytes() as u64;
-                        }
-                    }
-                }
-            }
-        }
-        Self {
-            read: 0,
-            stored: 0,
-            total_read: pieces.iter().map(|(read, _)| read).sum(),
-            total_stored: pieces.iter().map(|(_, stored)| stored).sum(),
-            pieces,
-        }
-    }
-
-    fn add(&mut self, index: usize) {
-        if let Some((read, stored)) = self.pieces.get(index) {
-            self.read += read;
-            self.stored += stored;
-        }
-    }
-
-    fn progress(&self, stage: Stage) -> Progress {
-        Progress {
-            stage,
-            read_bytes: self.read,
-            total_read_bytes: self.total_read,
-            stored_bytes: self.stored,
-            total_stored_bytes: self.total_stored,
-        }
-    }
-
-    fn report(&self, stage: Stage, on_progress: &mut dyn FnMut(Progress)) {
-        on_progress(self.progress(stage));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{PackedTensor, Plan};
+use super::plan::{LARGEST_SIDE_FILE, PackedTensor, Plan};
 use crate::config::Config;
 use crate::digest::Digest;
 use crate::error::shown;
@@ -192,13 +192,28 @@ fn check_plan(plan: &Plan) -> Result<(), String> {
     }
     for file in &plan.files {
         check_path(&file.path).map_err(|_| format!("names a file {}", shown(&file.path)))?;
+        if file.bytes > LARGEST_SIDE_FILE {
+            return Err(format!(
+                "has a file {} of {} bytes",
+                shown(&file.path),
+                file.bytes
+            ));
+        }
     }
     if usize::try_from(plan.bytes.div_ceil(plan.piece_bytes as u64)).is_err() {
         return Err(format!("speaks of {} bytes", plan.bytes));
     }
-    plan.tensors
-        .iter()
-        .try_for_each(|tensor| check_spans(plan, tensor))
+    let mut last = 0;
+    for tensor in &plan.tensors {
+        check_spans(plan, tensor)?;
+        let (first, end) = (tensor.spans.first(), tensor.spans.last());
+        let in_order = first.is_some_and(|span| span.piece >= last);
+        if !in_order {
+            return Err(format!("has a tensor {} out of order", shown(&tensor.name)));
+        }
+        last = end.map_or(last, |span| span.piece);
+    }
+    Ok(())
 }
 
 fn check_spans(plan: &Plan, tensor: &PackedTensor) -> Result<(), String> {

@@ -19,10 +19,12 @@
 mod folder;
 mod hashing;
 mod ingest;
+mod maker;
 mod manifest;
 mod pieces;
 mod plan;
 mod store;
+mod tally;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderStore;

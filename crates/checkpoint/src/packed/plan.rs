@@ -16,6 +16,9 @@ pub const PIECE_BYTES: usize = 8 << 20;
 /// Planes begin at multiples of it.
 const ALIGNMENT: usize = 16;
 
+/// The largest of the files beside the weights: a tokenizer of 257,152 entries takes up to 35 MB.
+pub(super) const LARGEST_SIDE_FILE: u64 = 64 << 20;
+
 /// The files beside the weights that a model needs or may need later.
 const SIDE_FILES: [&str; 7] = [
     "config.json",
@@ -61,7 +64,7 @@ pub struct Input {
     /// SHA-256 of all of it, where the publisher says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
-    /// What changes when the file does, where there is neither SHA-256 nor commit.
+    /// What changes when the file does, where its SHA-256 is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<String>,
 }
@@ -118,6 +121,10 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// The files beside them.
     pub files: Vec<SideFile>,
+    /// SHA-256 of the digests of all pieces, where the pieces were there before: two packed models
+    /// of the same shape are two models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces_sha256: Option<Digest>,
     /// Bytes of every piece but the last.
     pub piece_bytes: usize,
     /// Bytes of all pieces together.
@@ -172,19 +179,27 @@ impl Plan {
         let source = checkpoint.source();
         let inputs = checkpoint.files().iter().map(|file| {
             let sha256 = source.digest(&file.path);
-            let pinned = sha256.is_some() || origin.commit.is_some();
             Input {
                 path: file.path.clone(),
                 bytes: file.bytes,
                 header_sha256: file.header,
                 sha256,
-                validator: source.validator(&file.path).filter(|_| !pinned),
+                validator: source.validator(&file.path).filter(|_| sha256.is_none()),
             }
         });
         let inputs = inputs.collect();
         let mut files = Vec::new();
         for path in SIDE_FILES {
             if let Some(bytes) = source.size(path).await? {
+                if bytes > LARGEST_SIDE_FILE {
+                    return Err(CheckpointError::File {
+                        file: path.to_owned(),
+                        reason: format!(
+                            "has {bytes} bytes, above the limit of {LARGEST_SIDE_FILE}"
+                        ),
+                        next: "take the file from the model's own repository",
+                    });
+                }
                 files.push(SideFile {
                     path: path.to_owned(),
                     bytes,
@@ -201,6 +216,7 @@ impl Plan {
             recipe: recipe.name.to_owned(),
             inputs,
             files,
+            pieces_sha256: None,
             piece_bytes,
             bytes: layout.bytes(),
             tensors: layout.tensors,

@@ -121,7 +121,7 @@ pub trait Store {
     /// The SHA-256 of a piece.
     fn digest(&self, piece: &Self::Piece) -> impl Future<Output = Result<Digest, StoreError>>;
 
-    /// Writes a piece and its mark, both or neither.
+    /// Writes a piece of a model that has a record, and the piece's mark, both or neither.
     fn put_piece(
         &self,
         key: &ModelKey,
@@ -143,7 +143,7 @@ pub trait Store {
         indices: &[usize],
     ) -> impl Future<Output = Result<(), StoreError>>;
 
-    /// Writes a side file, in place of the one there was.
+    /// Writes a side file of a model that has a record, in place of the one there was.
     fn put_file(
         &self,
         key: &ModelKey,

@@ -4,6 +4,7 @@
 
 mod broken;
 mod hub;
+mod packed;
 mod refused;
 
 use std::net::SocketAddr;

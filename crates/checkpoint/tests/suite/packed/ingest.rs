@@ -1,9 +1,9 @@
 use super::shelf::{Hub, Shelf};
 use super::{expected_piece, plan};
-use crate::support::{FIXTURES, SHARDED, memory, open};
+use crate::support::{FIXTURES, SHARDED, SINGLE, memory, open};
 use paligemma_checkpoint::{
-    Checkpoint, Digest, Folder, FolderStore, Ingest, IngestError, Kept, Manifest, PackedSource,
-    Pieces, Recipe, Source, Stage, State, Store, StoreError,
+    Checkpoint, Digest, Folder, FolderStore, Ingest, IngestError, Kept, Manifest, MemorySource,
+    PackedSource, Pieces, Recipe, Source, Stage, State, Store, StoreError,
 };
 use pollster::block_on;
 
@@ -266,14 +266,18 @@ fn a_folder_is_a_packed_model() {
     assert_eq!(there, ["manifest.json", "pieces"]);
 
     let packed = block_on(PackedSource::open(Folder::new(root.path()))).unwrap();
-    assert_eq!(packed.manifest(), &manifest);
+    assert_eq!(packed.manifest().digests, manifest.digests);
+    assert_eq!(packed.manifest().plan.tensors, manifest.plan.tensors);
     let shelf = Shelf::default();
     let copied = block_on(Ingest::copy(&packed, &shelf).run(&mut |_| ())).unwrap();
-    assert_eq!(copied.plan.key(), plan.key());
+    assert_eq!(copied.digests, manifest.digests);
+    // What was packed elsewhere is known by its pieces as well.
+    let key = copied.plan.key();
+    assert_ne!(key, plan.key());
     for index in 0..plan.pieces() {
         let piece = std::fs::read(root.path().join(Manifest::piece_file(index))).unwrap();
         assert_eq!(piece.len(), plan.piece_len(index));
-        assert!(shelf.pieces.borrow()[&(plan.key(), index)].1 == piece);
+        assert!(shelf.pieces.borrow()[&(key, index)].1 == piece);
     }
 
     // A byte that fell over on the disk is noticed, and mended from the original.
@@ -303,4 +307,71 @@ fn a_folder_is_a_packed_model() {
         .unwrap()
         .count();
     assert_eq!(left, 0);
+}
+
+/// Two fine-tunes of one shape, packed without a word on where they came from.
+#[test]
+fn packed_models_of_one_shape_are_told_apart_by_their_pieces() {
+    let key_of = |files: MemorySource| {
+        let root = tempfile::tempdir().unwrap();
+        pack_into(&open(files), &Recipe::Q4, &FolderStore::new(root.path())).unwrap();
+        let packed = block_on(PackedSource::open(Folder::new(root.path()))).unwrap();
+        packed.manifest().plan.key()
+    };
+    let original = key_of(memory(SINGLE));
+    assert_eq!(key_of(memory(SINGLE)), original);
+    let mut tuned = memory(SINGLE);
+    let mut bytes = tuned.get("model.safetensors").unwrap().to_vec();
+    // The exponent of the last weight of all.
+    *bytes.last_mut().unwrap() ^= 1;
+    tuned.insert("model.safetensors", bytes);
+    assert_ne!(key_of(tuned), original);
+}
+
+/// The power went while a mark was being written: the piece counts as missing, and what is written
+/// afterwards is not spoilt by it.
+#[test]
+fn a_torn_mark_is_no_mark() {
+    let root = tempfile::tempdir().unwrap();
+    let store = FolderStore::new(root.path());
+    let checkpoint = open(Hub::new(memory(SHARDED)));
+    checkpoint.source().until.set(500_000);
+    pack_into(&checkpoint, &Recipe::Q4, &store).unwrap_err();
+    let marks = root.path().join("partial-marks.jsonl");
+    let text = std::fs::read(&marks).unwrap();
+    std::fs::write(&marks, &text[..text.len() - 20]).unwrap();
+    checkpoint.source().until.set(u64::MAX);
+    let manifest = pack_into(&checkpoint, &Recipe::Q4, &store).unwrap();
+    let packed = block_on(PackedSource::open(Folder::new(root.path()))).unwrap();
+    assert_eq!(packed.manifest().digests, manifest.digests);
+    for index in 0..manifest.plan.pieces() {
+        block_on(packed.piece(index)).unwrap();
+    }
+}
+
+/// The weights changed between two attempts, with the same header: nothing of the first is used.
+#[test]
+fn a_changed_folder_is_another_model() {
+    let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = memory(SINGLE);
+    for path in files.paths() {
+        std::fs::write(root.path().join(path), files.get(path).unwrap()).unwrap();
+    }
+    let store = FolderStore::new(out.path());
+    let first = pack_into(&open(Folder::new(root.path())), &Recipe::Q4, &store).unwrap();
+    let weights = root.path().join("model.safetensors");
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    std::fs::File::options()
+        .write(true)
+        .open(&weights)
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    let checkpoint = open(Folder::new(root.path()));
+    assert_ne!(plan(&checkpoint, &Recipe::Q4).key(), first.plan.key());
+    let error = pack_into(&checkpoint, &Recipe::Q4, &store).unwrap_err();
+    assert!(
+        error.to_string().contains("another packed model"),
+        "{error}"
+    );
 }

@@ -82,6 +82,12 @@ fn a_manifest_that_cannot_be_right_is_refused() {
         }),
         ("missing", |m| m["tensors"][0]["spans"] = json!([])),
         ("damaged", |m| m["tensors"][0]["storage"] = json!("q5")),
+        ("of 100000000 bytes", |m| {
+            m["files"][0]["bytes"] = json!(100_000_000)
+        }),
+        ("out of order", |m| {
+            m["tensors"].as_array_mut().unwrap().reverse()
+        }),
         ("lists", |m| m["bytes"] = json!(u64::MAX)),
         ("outside", |m| m["bytes"] = json!(1)),
     ];

@@ -7,11 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// A piece with its mark.
+type Kept = (Mark, Vec<u8>);
+
 /// Keeps models in memory.
 #[derive(Default)]
 pub(super) struct Shelf {
     pub(super) records: RefCell<BTreeMap<ModelKey, Record>>,
-    pub(super) pieces: RefCell<BTreeMap<(ModelKey, usize), (Mark, Vec<u8>)>>,
+    pub(super) pieces: RefCell<BTreeMap<(ModelKey, usize), Kept>>,
     pub(super) files: RefCell<BTreeMap<(ModelKey, String), Vec<u8>>>,
     /// Pieces it still has room for.
     pub(super) room: Cell<Option<usize>>,

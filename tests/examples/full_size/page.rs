@@ -96,12 +96,14 @@ pub(crate) fn through_the_page(
         report["fetch"] = memory(&mut browser).await?;
         browser.screenshot(&folder.join("fetched.png")).await?;
 
+        keep(folder, &report)?;
         println!("reload, the hub gone");
         hub.stop();
         browser.go(&site.url("/")).await?;
         browser.until(&state("ready"), LONG).await?;
         report["second_load_ms"] = browser.value("probe.load_ms").await?;
         report["reload"] = memory(&mut browser).await?;
+        keep(folder, &report)?;
         println!("ask");
         report["answer"] = ask(&mut browser).await?;
         report["asking"] = memory(&mut browser).await?;
@@ -115,6 +117,12 @@ pub(crate) fn through_the_page(
     let ids: Vec<Value> = ids.into_iter().flatten().take(TOKENS).cloned().collect();
     report["ids"] = json!(ids);
     Ok(report)
+}
+
+/// Keeps what has been measured so far: the next stage may take an hour and end in nothing.
+fn keep(folder: &Path, report: &Value) -> Outcome<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    Ok(std::fs::write(folder.join("report.json"), text)?)
 }
 
 fn state(state: &str) -> String {

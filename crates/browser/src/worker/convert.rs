@@ -55,7 +55,17 @@ pub(super) fn checkpoint_problem(error: CheckpointError) -> Problem {
 }
 
 pub(super) fn ingest_problem(error: &IngestError) -> Problem {
-    let message = error.to_string();
+    let message = match error {
+        // There is nothing to repair here: it is damaged where it comes from.
+        IngestError::Packed(PackedError::Piece { index, .. }) => format!(
+            "piece {index} of the model arrives damaged again and again: try again later, or tell \
+             whoever serves it"
+        ),
+        IngestError::Packed(PackedError::File { path, .. }) => format!(
+            "{path} of the model arrives damaged: try again later, or tell whoever serves it"
+        ),
+        other => other.to_string(),
+    };
     let kind = match error {
         IngestError::Checkpoint(CheckpointError::Source(error)) => source_kind(error),
         IngestError::Checkpoint(_) | IngestError::Quantize { .. } => ProblemKind::Checkpoint,

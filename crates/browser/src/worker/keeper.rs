@@ -301,8 +301,11 @@ impl<C: Connect> Keeper<C> {
             let repository = summary.and_then(|summary| summary.origin.repository.clone());
             models.push(KeptModel {
                 key: found.key.to_string(),
-                title: repository
-                    .or_else(|| source.as_ref().map(title))
+                // What a manifest says of its origin is no more than its word.
+                title: source
+                    .as_ref()
+                    .map(title)
+                    .or(repository)
                     .unwrap_or_else(|| "A model".to_owned()),
                 recipe: summary.map_or_else(String::new, |summary| summary.recipe.clone()),
                 commit: summary.and_then(|summary| summary.origin.commit.clone()),

@@ -147,8 +147,16 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
         mut self,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Manifest, IngestError> {
-        if self.store.model(&self.key).await?.is_none() {
-            self.put_record(State::Partial).await?;
+        match self.store.model(&self.key).await? {
+            None => self.put_record(State::Partial).await?,
+            // What was stored once says what is right where the source does not.
+            Some(there) => {
+                for file in &mut self.plan.files {
+                    let mut known = there.plan.files.iter();
+                    let known = known.find(|known| known.path == file.path);
+                    file.sha256 = file.sha256.or(known.and_then(|known| known.sha256));
+                }
+            }
         }
         let mut tally = Tally::new(&self.plan, &self.material);
         tally.report(Stage::Files, on_progress);

@@ -375,3 +375,28 @@ fn a_changed_folder_is_another_model() {
         "{error}"
     );
 }
+
+/// Also where the source states no digest: what was stored once is what it is compared with.
+#[test]
+fn a_damaged_side_file_is_fetched_again() {
+    let checkpoint = open(memory(SINGLE));
+    let shelf = Shelf::default();
+    let manifest = pack_into(&checkpoint, &Recipe::Q4, &shelf).unwrap();
+    let key = manifest.plan.key();
+    let name = (key, "tokenizer.json".to_owned());
+    shelf.files.borrow_mut().get_mut(&name).unwrap()[7] ^= 1;
+    let kept = block_on(Kept::open(&shelf, key)).unwrap().unwrap();
+    let error = block_on(kept.file("tokenizer.json"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("tokenizer.json") && error.contains("damaged"),
+        "{error}"
+    );
+    assert_eq!(
+        pack_into(&checkpoint, &Recipe::Q4, &shelf).unwrap(),
+        manifest
+    );
+    let original = checkpoint.source().get("tokenizer.json").unwrap();
+    assert!(block_on(kept.file("tokenizer.json")).unwrap().unwrap() == original);
+}

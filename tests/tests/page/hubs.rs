@@ -47,12 +47,12 @@ async fn what_was_begun_is_finished_after_its_branch_has_moved() {
     let query = format!("/?hub=http://{address}&repo=me/mine");
     let page = Page::open_at(address, &query, DESKTOP, WebGpu::Software).await;
     page.until_answers("Demo model").await;
-    server.set_pause(Duration::from_millis(100));
+    server.set_pause(Duration::from_millis(150));
     page.choose("#recipe", "as-stored").await;
     page.click("#examine").await;
     page.click("#fetch").await;
     // The first piece has to be stored.
-    page.until("Number(document.querySelector('#fetching')?.dataset.fetched) > 9e6")
+    page.until("Number(document.querySelector('#fetching')?.dataset.fetched) > 9.6e6")
         .await;
     page.click("#pause").await;
     page.until("document.querySelector('[data-model-key][data-state=partial]')")

@@ -1,4 +1,5 @@
 //! Tests that cross rooms live in `tests/`; this library has what several of them use.
 
+pub mod driver;
 pub mod server;
 pub mod synthetic;

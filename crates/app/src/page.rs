@@ -26,6 +26,7 @@ pub(crate) fn App() -> impl IntoView {
     let models = Models::new(page, session);
     models.connect(None);
     models.read_address();
+    models.watch_network();
     match address::seed_in_address() {
         Some(seed) => show_new_scene(page, session, seed),
         None => show_sample(session, FIRST_SAMPLE),

@@ -71,9 +71,43 @@ impl Client {
         key: &str,
         on_event: impl FnMut(Event) + 'static,
     ) -> u32 {
+        self.begin_fetch(wanted, files, key, false, on_event)
+    }
+
+    /// As [`Client::fetch`]; where the network or the server fails, it waits until it can go on
+    /// instead of failing, and `on_event` gets `Waiting` events.
+    pub fn fetch_patiently(
+        &self,
+        wanted: Wanted,
+        files: &Files,
+        key: &str,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
+        self.begin_fetch(wanted, files, key, true, on_event)
+    }
+
+    fn begin_fetch(
+        &self,
+        wanted: Wanted,
+        files: &Files,
+        key: &str,
+        patient: bool,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
         let (wanted, key) = (absolute(wanted), key.to_owned());
-        let build = |id| Request::Fetch { id, wanted, key };
+        let build = |id| Request::Fetch {
+            id,
+            wanted,
+            key,
+            patient,
+        };
         self.inner.request(build, Beside::Files(files), on_event)
+    }
+
+    /// Lets a fetch that waits try again at once, unless the server asked for the pause. Without
+    /// effect on any other.
+    pub fn hurry(&self, id: u32) {
+        self.inner.notify(&Request::Hurry { id });
     }
 
     /// Loads a kept model; `on_event` gets `Loading` events, then `Ready` or `Failed`. Returns the

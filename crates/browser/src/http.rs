@@ -5,6 +5,7 @@
 //! origins. `verdict` judges an answer's head, `body` reads what follows it, `identity` notices a
 //! file that is replaced meanwhile.
 
+mod absent;
 mod address;
 mod body;
 mod identity;
@@ -12,10 +13,12 @@ mod patience;
 mod stretch;
 mod token;
 mod verdict;
+mod vigil;
 
 pub(crate) use address::{Address, Location, escape};
 pub use patience::Patience;
 pub use token::Token;
+pub use vigil::Vigil;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -25,12 +28,14 @@ use std::rc::Rc;
 use gloo_timers::future::TimeoutFuture;
 use paligemma_checkpoint::{Source, SourceError};
 
+use self::absent::{ALWAYS_THERE, Absent};
 use self::body::{Answer, Body, Line};
 use self::identity::{Identity, Pin};
-use self::patience::Attempts;
+use self::patience::{Attempts, Next};
 use self::stretch::{Last, WIDEST_GAP};
 use self::verdict::{
-    Ask, Head, Plan, Refusal, Size, explain_denied, judge_head, judge_read, judge_size, judge_whole,
+    Ask, Head, Plan, Refusal, Size, explain_denied, explain_pause, judge_head, judge_read,
+    judge_size, judge_whole,
 };
 
 /// The files under one URL.
@@ -49,6 +54,7 @@ pub struct HttpFolder {
     /// The rest of a file, from where the last read of it ended.
     open: RefCell<Option<OpenFile>>,
     last: RefCell<Last>,
+    absent: RefCell<Absent>,
     received: Rc<Cell<u64>>,
 }
 
@@ -78,6 +84,7 @@ impl HttpFolder {
             known: RefCell::default(),
             open: RefCell::default(),
             last: RefCell::default(),
+            absent: RefCell::default(),
             received: Rc::default(),
         }
     }
@@ -151,6 +158,21 @@ impl HttpFolder {
         };
         self.recognize(&at.path, &head, size)?;
         Ok(size)
+    }
+
+    /// Whether the server gives what every model has, so that what it denies may not be there.
+    async fn lets_in(&self) -> Result<bool, Refusal> {
+        if self.known.borrow().contains_key(ALWAYS_THERE) {
+            return Ok(true);
+        }
+        let Ok(at) = self.address.locate(ALWAYS_THERE) else {
+            return Ok(false);
+        };
+        match self.ask_size(&at).await {
+            Ok(size) => Ok(size != Size::Missing),
+            Err(refusal @ Refusal::Passing { .. }) => Err(refusal),
+            Err(_) => Ok(false),
+        }
     }
 
     fn recognize(&self, path: &str, head: &Head, size: Size) -> Result<(), Refusal> {
@@ -274,13 +296,30 @@ impl HttpFolder {
         else {
             return Err(self.explain(at, refusal));
         };
-        let Some(pause) = attempts.failed(retry_after_ms) else {
-            return Err(SourceError::Failed {
-                path: at.shown.clone(),
-                reason: format!("{reason}, {} times in a row", attempts.count()),
-            });
-        };
-        TimeoutFuture::new(pause).await;
+        match attempts.failed(retry_after_ms) {
+            Next::Soon(pause_ms) => TimeoutFuture::new(pause_ms).await,
+            Next::Wait { pause_ms, asked } => {
+                if let Some(vigil) = &self.patience.vigil
+                    && vigil.pause(&reason, pause_ms, asked).await
+                {
+                    // Something has changed: it may take a few quick attempts to show.
+                    attempts.progressed();
+                }
+            }
+            Next::Later(pause_ms) => {
+                return Err(SourceError::Blocked {
+                    path: at.shown.clone(),
+                    reason,
+                    remedy: explain_pause(minute_of_day(), pause_ms),
+                });
+            }
+            Next::Never => {
+                return Err(SourceError::Failed {
+                    path: at.shown.clone(),
+                    reason: format!("{reason}, {} times in a row", attempts.count()),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -331,6 +370,11 @@ impl Source for HttpFolder {
             match self.ask_size(&at).await {
                 Ok(Size::Bytes(bytes)) => return Ok(Some(bytes)),
                 Ok(Size::Missing) | Err(Refusal::Missing) => return Ok(None),
+                Err(refusal @ Refusal::Denied(403)) => match self.lets_in().await {
+                    Ok(true) if self.absent.borrow_mut().note(path) => return Ok(None),
+                    Ok(_) => return Err(self.explain(&at, refusal)),
+                    Err(refusal) => self.wait(&at, refusal, &mut attempts).await?,
+                },
                 Err(refusal) => self.wait(&at, refusal, &mut attempts).await?,
             }
         }
@@ -373,6 +417,12 @@ impl Source for HttpFolder {
         let known = self.known.borrow();
         known.get(path)?.validator().map(str::to_owned)
     }
+}
+
+/// Minutes since midnight, by the clock on this person's wall.
+fn minute_of_day() -> u32 {
+    let now = js_sys::Date::new_0();
+    now.get_hours() * 60 + now.get_minutes()
 }
 
 fn room(range: &Range<u64>) -> Result<Vec<u8>, Refusal> {

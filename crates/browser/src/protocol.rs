@@ -9,11 +9,11 @@ mod models;
 use serde::{Deserialize, Serialize};
 
 pub use self::models::{
-    FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Wanted,
+    FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Waiting, Wanted,
 };
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +35,8 @@ pub enum Request {
         wanted: Wanted,
     },
     /// Fetch a model and keep it, going on where an earlier attempt ended; what is there already
-    /// is checked, and fetched again where it is damaged. Answered by `Fetching`… then `Kept`,
-    /// `Failed`, or after a `Cancel` `Paused`. What has arrived stays in every case.
+    /// is checked, and fetched again where it is damaged. Answered by `Fetching`… and `Waiting`…, then
+    /// `Kept`, `Failed`, or after a `Cancel` `Paused`. What has arrived stays in every case.
     Fetch {
         /// Identifies the answers.
         id: u32,
@@ -44,6 +44,16 @@ pub enum Request {
         wanted: Wanted,
         /// The model, as it was offered: if it is another one by now, that is a failure.
         key: String,
+        /// Whether to wait, for as long as it takes, for a network or a server that may come back.
+        /// It posts `Waiting` meanwhile.
+        #[serde(default)]
+        patient: bool,
+    },
+    /// Try again at once where the fetch with this id waits, unless the server asked for the
+    /// pause; no answer.
+    Hurry {
+        /// The fetch.
+        id: u32,
     },
     /// Load a kept model; answered by `Loading`… then `Ready` or `Failed`.
     LoadKept {
@@ -110,7 +120,7 @@ impl Request {
             | Request::Delete { id, .. }
             | Request::Picture { id, .. }
             | Request::Run { id, .. } => Some(*id),
-            Request::DropPicture { .. } | Request::Cancel { .. } => None,
+            Request::DropPicture { .. } | Request::Cancel { .. } | Request::Hurry { .. } => None,
         }
     }
 }
@@ -157,6 +167,13 @@ pub enum Event {
         id: u32,
         /// That.
         progress: FetchProgress,
+    },
+    /// Fetching waits for a network or a server, or does no more.
+    Waiting {
+        /// The `Fetch` this answers.
+        id: u32,
+        /// For what; none: it goes on.
+        waiting: Option<Waiting>,
     },
     /// The model is there in full, and was checked.
     Kept {
@@ -234,6 +251,7 @@ impl Event {
             | Event::Ready { id, .. }
             | Event::Offer { id, .. }
             | Event::Fetching { id, .. }
+            | Event::Waiting { id, .. }
             | Event::Kept { id, .. }
             | Event::Paused { id }
             | Event::Library { id, .. }

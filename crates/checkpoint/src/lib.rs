@@ -27,13 +27,13 @@ pub use config::{Config, Family, TextConfig, VisionConfig};
 pub use digest::{Digest, NotADigest};
 pub use error::CheckpointError;
 pub use names::{canonical_name, expected_tensors};
-#[cfg(not(target_arch = "wasm32"))]
-pub use packed::FolderStore;
 pub use packed::{
     FORMAT_VERSION, Ingest, IngestError, Input, Kept, MANIFEST_FILE, Manifest, ManifestError, Mark,
     ModelKey, Origin, PIECE_BYTES, PackedError, PackedSource, PackedTensor, Pieces, Plan, Progress,
     Record, SideFile, Span, Stage, State, Store, StoreError,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use packed::{FolderLock, FolderStore};
 pub use quantize::{
     Int4Row, Packed, Precision, QuantizeError, RowLayout, int4_row, pack, unpack_row,
 };

@@ -38,6 +38,9 @@ pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
 
     let bar = ProgressBar::no_length();
     let store = FolderStore::new(&args.out);
+    // Held to the end: two conversions into one folder would spoil each other's.
+    let lock = store.lock();
+    let _lock = lock.map_err(|error| Failure::mendable(error.to_string()))?;
     let ingest = Ingest::quantize(&checkpoint, plan, &store);
     let manifest = ingest.run(&mut |progress| show(&bar, &progress)).await;
     bar.finish_and_clear();

@@ -1,21 +1,12 @@
 //! A headless Chromium with a window on the page, and what it costs this machine.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use axum::http::Method;
-use fantoccini::wd::WebDriverCompatibleCommand;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
+use fantoccini::{Client, Locator};
+use paligemma_tests::driver::{DevTools, Driver, Outcome, capabilities};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use url::{ParseError, Url};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Where the page's worker is started with an ear to its memory and its answers.
 pub(crate) const PROBE: &str = "/probe.js";
@@ -66,64 +57,20 @@ window.Worker = class extends Worker {
 
 pub(crate) struct Browser {
     client: Client,
-    driver: Child,
+    driver: Driver,
     /// The largest resident set of each kind of process, in bytes.
     pub(crate) peaks: BTreeMap<String, u64>,
-}
-
-/// A command of the DevTools protocol.
-#[derive(Debug)]
-struct DevTools(&'static str, Value);
-
-impl WebDriverCompatibleCommand for DevTools {
-    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
-        let session = session.unwrap_or_default();
-        base.join(&format!("session/{session}/goog/cdp/execute"))
-    }
-
-    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        let body = json!({ "cmd": self.0, "params": self.1 });
-        (Method::POST, Some(body.to_string()))
-    }
 }
 
 impl Browser {
     /// Starts one whose storage is in `profile`.
     pub(crate) async fn start(profile: &Path) -> Outcome<Self> {
-        let capabilities = std::env::var("PALIGEMMA_WEBDRIVER_JSON")?;
-        let mut capabilities: Value = serde_json::from_slice(&std::fs::read(capabilities)?)?;
-        let flags = &mut capabilities["goog:chromeOptions"]["args"];
-        let flags = flags.as_array_mut().ok_or("there are no flags")?;
-        flags.push(format!("--user-data-dir={}", profile.display()).into());
-        flags.push("--window-size=1280,1000".into());
-        let Value::Object(mut capabilities) = capabilities else {
-            return Err("the capabilities are no object".into());
-        };
+        let mut capabilities = capabilities(profile, (1280, 1000))?;
         let hour = 3_600_000;
         capabilities.insert("timeouts".to_owned(), json!({"script": hour}));
-
-        let mut driver = Command::new(std::env::var("CHROMEDRIVER")?)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let output = driver.stdout.take().ok_or("chromedriver says nothing")?;
-        let mut lines = BufReader::new(output).lines();
-        let port = loop {
-            let line = lines.next_line().await?.ok_or("chromedriver ended")?;
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await?;
-        let ear = DevTools(
-            "Page.addScriptToEvaluateOnNewDocument",
-            json!({ "source": EAR }),
-        );
+        let driver = Driver::start().await?;
+        let client = driver.open(capabilities).await?;
+        let ear = DevTools::before_every_document(EAR);
         client.issue_cmd(ear).await?;
         Ok(Self {
             client,

@@ -14,6 +14,8 @@ use super::content::Content;
 pub struct Repository {
     name: String,
     commit: String,
+    /// The branch `main` points to it.
+    is_main: bool,
     files: BTreeMap<String, Content>,
     licence: String,
     token: Option<String>,
@@ -33,6 +35,7 @@ impl Repository {
         Self {
             name: name.to_owned(),
             commit: commit.to_owned(),
+            is_main: true,
             files: BTreeMap::new(),
             licence: "gemma".to_owned(),
             token: None,
@@ -91,6 +94,13 @@ impl Repository {
         &self.commit
     }
 
+    /// The branch `main` points to another commit of the same repository.
+    pub(super) fn give_way_to(&mut self, other: &Self) {
+        if self.name == other.name {
+            self.is_main = false;
+        }
+    }
+
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
@@ -105,7 +115,7 @@ impl Repository {
 
     /// What `path` (`/…`, percent-encoding resolved) asks of this repository.
     pub(super) fn wants<'a>(&self, path: &'a str) -> Option<Wanted<'a>> {
-        let revision = |given: &str| given == "main" || given == self.commit;
+        let revision = |given: &str| (given == "main" && self.is_main) || given == self.commit;
         let list = format!("/api/models/{}/revision/", self.name);
         if let Some(given) = path.strip_prefix(&list) {
             return revision(given).then_some(Wanted::List);

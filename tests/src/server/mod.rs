@@ -79,7 +79,8 @@ impl Server {
         }
     }
 
-    /// Serves a repository as a hub does.
+    /// Serves a repository as a hub does. Where it has one of this name already, its branch `main`
+    /// moves to this commit; the earlier one is there under its own.
     pub fn put_repository(&self, repository: Repository) {
         self.state.put_repository(repository);
     }

@@ -109,7 +109,11 @@ impl State {
     }
 
     pub(super) fn put_repository(&self, repository: Repository) {
-        lock(&self.repositories).push(repository);
+        let mut repositories = lock(&self.repositories);
+        for earlier in repositories.iter_mut() {
+            earlier.give_way_to(&repository);
+        }
+        repositories.push(repository);
     }
 
     pub(super) fn repositories(&self) -> Vec<Repository> {

@@ -1,5 +1,4 @@
-//! A page in a browser: serves the built files, starts chromedriver and Chromium, and knows the
-//! page's landmarks.
+//! A page in a browser: serves the built files, starts Chromium, and knows the page's landmarks.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,15 +6,10 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::Method;
-use fantoccini::wd::WebDriverCompatibleCommand;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use fantoccini::{Client, Locator};
+use paligemma_tests::driver::{DevTools, Driver, capabilities, flags};
+use serde_json::Value;
 use tower_http::services::ServeDir;
-use url::{ParseError, Url};
 
 use crate::published::dist;
 
@@ -28,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) struct Page {
     pub(crate) client: Client,
     address: SocketAddr,
-    _driver: Child,
+    _driver: Driver,
     _profile: tempfile::TempDir,
     _alone: MutexGuard<'static, ()>,
 }
@@ -59,28 +53,18 @@ impl Page {
         let alone = ALONE
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (driver, port) = chromedriver().await;
+        let driver = Driver::start().await.unwrap();
         let profile = tempfile::tempdir().unwrap();
-        let mut capabilities = software_rendering();
-        let flags = capabilities["goog:chromeOptions"]["args"]
-            .as_array_mut()
-            .unwrap();
-        flags.push(format!("--user-data-dir={}", profile.path().display()).into());
-        flags.push(format!("--window-size={width},{height}").into());
+        let mut capabilities = capabilities(profile.path(), (width, height)).unwrap();
         if gpu != WebGpu::Software {
             // The flag that makes Chromium offer its software adapter.
+            let flags = flags(&mut capabilities).unwrap();
             let all = flags.len();
             flags.retain(|flag| flag != "--enable-unsafe-webgpu");
             assert_eq!(flags.len(), all - 1);
         }
-        let Value::Object(capabilities) = capabilities else {
-            panic!("capabilities are an object, not {capabilities}")
-        };
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .expect("chromedriver starts the browser");
+        let client = driver.open(capabilities).await;
+        let client = client.expect("chromedriver starts the browser");
         client.set_window_size(width, height).await.unwrap();
         let page = Self {
             client,
@@ -105,9 +89,8 @@ impl Page {
     /// Runs a script before any of the page's, whenever it is opened: what a browser without an
     /// API looks like to the page.
     pub(crate) async fn before_every_document(&self, script: &str) {
-        let script = json!({ "source": script });
-        self.devtools("Page.addScriptToEvaluateOnNewDocument", script)
-            .await;
+        let command = DevTools::before_every_document(script);
+        self.client.issue_cmd(command).await.unwrap();
     }
 
     /// Gives the browser a command of the DevTools protocol; returns the answer.
@@ -200,29 +183,6 @@ impl Page {
     }
 }
 
-/// A command of the DevTools protocol, with its parameters.
-#[derive(Debug)]
-struct DevTools(&'static str, Value);
-
-impl WebDriverCompatibleCommand for DevTools {
-    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
-        let session = session.unwrap_or_default();
-        base.join(&format!("session/{session}/goog/cdp/execute"))
-    }
-
-    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        let body = json!({ "cmd": self.0, "params": self.1 });
-        (Method::POST, Some(body.to_string()))
-    }
-}
-
-/// The capabilities with which every browser test starts; xtask knows the flags.
-fn software_rendering() -> Value {
-    let path = std::env::var("PALIGEMMA_WEBDRIVER_JSON")
-        .expect("PALIGEMMA_WEBDRIVER_JSON names a file of WebDriver capabilities");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
 async fn serve() -> SocketAddr {
     let dist = dist();
     assert!(
@@ -235,25 +195,4 @@ async fn serve() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
-}
-
-/// Starts chromedriver on a port of its own choice.
-async fn chromedriver() -> (Child, u16) {
-    let program = std::env::var("CHROMEDRIVER").expect("CHROMEDRIVER names the driver");
-    let mut driver = Command::new(&program)
-        .arg("--port=0")
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if let Some((_, port)) = line.split_once("successfully on port ") {
-            let port = port.trim_end_matches('.').parse().unwrap();
-            // What it says later must not fill the pipe.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (driver, port);
-        }
-    }
-    panic!("{program} did not start");
 }

@@ -15,8 +15,8 @@ use crate::truth::recalled;
 pub(crate) const DESKTOP: (u32, u32) = (1100, 900);
 const PHONE: (u32, u32) = (360, 740);
 pub(crate) const ESCAPE: &str = "\u{e00c}";
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const TOKEN: &str = "hf_a_token_that_nobody_may_see";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const TOKEN: &str = "hf_a_token_that_nobody_may_see";
 
 /// A server with the built page, and a hub on the same address.
 pub(crate) fn site() -> (Server, SocketAddr) {
@@ -27,7 +27,7 @@ pub(crate) fn site() -> (Server, SocketAddr) {
 }
 
 /// The demo model once more, as a repository.
-fn repository() -> Repository {
+pub(crate) fn repository() -> Repository {
     let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../web/demo/model");
     Repository::new("me/mine", COMMIT).with_folder(&model)
 }

@@ -18,7 +18,7 @@ use crate::truth::recalled;
 const WEIGHTS: &str = "/m/mine/model.safetensors";
 
 /// What is read of a file to have its header, at most; broken.rs.
-const HEADER: u64 = 128 << 10;
+pub(crate) const HEADER: u64 = 128 << 10;
 
 /// Does something to what is stored at a key; `window.outcome` is then the length it had.
 const TAMPER: &str = "
@@ -34,7 +34,7 @@ indexedDB.open('paligemma-web').onsuccess = ({ target: { result: database } }) =
   transaction.oncomplete = () => { database.close(); window.outcome = length; };
 };";
 
-const FLIP: &str = "bytes[1000] ^= 0x40; objects.put(bytes, AT);";
+pub(crate) const FLIP: &str = "bytes[1000] ^= 0x40; objects.put(bytes, AT);";
 
 const REMOVE: &str = "objects.delete(AT);";
 
@@ -54,7 +54,7 @@ delete self.indexedDB;
 if ('indexedDB' in self) throw new Error('there is a database');
 await import(decodeURIComponent(location.search.slice(1)));";
 
-fn demo() -> PathBuf {
+pub(crate) fn demo() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     tests.join("../web/demo/model").canonicalize().unwrap()
 }
@@ -91,7 +91,7 @@ fn sent_pieces(server: &Server, count: usize) -> Vec<u64> {
 
 impl Page {
     /// Asks what the model in the form costs; the words of the offer.
-    async fn offer(&self) -> String {
+    pub(crate) async fn offer(&self) -> String {
         self.click("#examine").await;
         self.until("document.querySelector('#offer')?.dataset.key.length === 64")
             .await;
@@ -99,14 +99,14 @@ impl Page {
         self.script(words).await.as_str().unwrap().to_owned()
     }
 
-    async fn close_dialog(&self) {
+    pub(crate) async fn close_dialog(&self) {
         self.type_into("#models-close", ESCAPE).await;
         self.until("!document.querySelector('dialog#models').open")
             .await;
     }
 
     /// Both boats of a sample have their boxes.
-    async fn sees_boats(&self) {
+    pub(crate) async fn sees_boats(&self) {
         self.click(".samples .strip li:nth-child(2) button").await;
         self.until("document.querySelector('#ground-truth').textContent.includes('boat')")
             .await;
@@ -117,7 +117,7 @@ impl Page {
 
     /// Changes what is stored of the present model: a piece by its index, a side file by its path.
     /// The length it had.
-    async fn tamper(&self, store: &str, at: Value, change: &str) -> u64 {
+    pub(crate) async fn tamper(&self, store: &str, at: Value, change: &str) -> u64 {
         let key = self
             .script("return document.querySelector('#models-open').dataset.present")
             .await;

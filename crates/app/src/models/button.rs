@@ -64,6 +64,9 @@ fn arriving(models: Models) -> Option<String> {
         let Job::Fetching(fetch) = job else {
             return None;
         };
+        if fetch.waiting.is_some() {
+            return Some("waiting for the network".to_owned());
+        }
         let (done, total) = words::measure(fetch.progress.as_ref()?);
         Some(format!("fetching {}", wording::part_of(done, total)))
     })

@@ -52,6 +52,8 @@ pub(crate) struct Form {
     pub(crate) revision: String,
     /// The hub's address.
     pub(crate) base_url: String,
+    /// A hub that the page's address named, or a kept model: not one to begin with the next time.
+    pub(crate) visited_hub: Option<String>,
     /// A folder's address.
     pub(crate) folder_url: String,
     /// The recipe's name.
@@ -78,6 +80,7 @@ impl Form {
             repository,
             revision,
             base_url: base_url.unwrap_or_else(|| HUB.to_owned()),
+            visited_hub: None,
             folder_url: String::new(),
             recipe: recipe::DEFAULT.to_owned(),
         }
@@ -101,7 +104,8 @@ impl Form {
             self.origin = Origin::Hub;
         }
         if let Some(hub) = hub {
-            self.base_url = hub;
+            self.base_url.clone_from(&hub);
+            self.visited_hub = Some(hub);
         }
         if let Some(repository) = repository {
             self.name(&repository);
@@ -110,6 +114,17 @@ impl Form {
             self.revision = revision;
         }
         any
+    }
+
+    /// The hub to begin with on the next visit, if the person named one here: a link that somebody
+    /// sent must not turn all later visits to another hub.
+    pub(crate) fn own_hub(&self) -> Option<&str> {
+        let bare = |url: &str| url.trim().trim_end_matches('/').to_owned();
+        let hub = self.base_url.trim();
+        let visited = self.visited_hub.as_deref().map(bare);
+        // A name and a password are not for keeping.
+        let is_own = self.origin == Origin::Hub && visited != Some(bare(hub)) && !hub.contains('@');
+        is_own.then_some(hub)
     }
 
     /// Puts another repository into the form; its revision becomes the best one, unless the person
@@ -137,6 +152,7 @@ impl Form {
             } => {
                 self.origin = Origin::Hub;
                 self.base_url.clone_from(base_url);
+                self.visited_hub = Some(base_url.clone());
                 self.repository.clone_from(repository);
                 self.revision.clone_from(revision);
             }
@@ -279,6 +295,26 @@ mod tests {
         for nothing in [&[("seed", "7")][..], &[("revision", "x")], &[("model", "")]] {
             assert_eq!(filled(nothing), (Form::new(None), false));
         }
+    }
+
+    #[test]
+    fn a_hub_in_the_address_is_for_this_visit() {
+        let mut form = Form::new(None);
+        assert_eq!(form.own_hub(), Some(HUB));
+        form.base_url = " https://mirror.example ".to_owned();
+        assert_eq!(form.own_hub(), Some("https://mirror.example"));
+        form.base_url = "https://me:secret@mirror.example".to_owned();
+        assert_eq!(form.own_hub(), None);
+
+        let (mut form, _) = filled(&[("hub", "https://other.example/"), ("repo", "me/mine")]);
+        assert_eq!(form.own_hub(), None);
+        form.base_url = "https://other.example".to_owned();
+        assert_eq!(form.own_hub(), None);
+        // Typed by the person.
+        form.base_url = "https://mirror.example".to_owned();
+        assert_eq!(form.own_hub(), Some("https://mirror.example"));
+        form.origin = Origin::Files;
+        assert_eq!(form.own_hub(), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Getting one model, step by step.
 
-use paligemma_browser::protocol::{FetchProgress, KeptModel, ModelSource, Offer, Problem, Wanted};
+use paligemma_browser::protocol::{
+    FetchProgress, KeptModel, ModelSource, Offer, Problem, Waiting, Wanted,
+};
 
 use super::pace::Pace;
 use super::words;
@@ -56,6 +58,8 @@ pub(crate) struct Fetch {
     pub(crate) progress: Option<FetchProgress>,
     /// How fast it goes.
     pub(crate) pace: Pace,
+    /// Nothing arrives, for this reason, and it goes on by itself.
+    pub(crate) waiting: Option<Waiting>,
     /// It is to stop, and has not yet.
     pub(crate) stopping: bool,
     /// Once stopped, what has arrived is to be thrown away.
@@ -71,6 +75,7 @@ impl Fetch {
             title,
             progress: None,
             pace: Pace::default(),
+            waiting: None,
             stopping: false,
             discard: false,
         }
@@ -94,6 +99,7 @@ impl Fetch {
         }
         self.pace.note(now, words::measure(&progress).0);
         self.progress = Some(progress);
+        self.waiting = None;
     }
 }
 
@@ -219,6 +225,18 @@ mod tests {
         assert_eq!(fetch.pace.rate(3_000.0), None);
         fetch.note(5_000.0, progress(FetchStage::Checking, 10_000, 4_800));
         assert_eq!(fetch.pace.rate(5_000.0), Some(400.0));
+    }
+
+    #[test]
+    fn what_arrives_ends_a_wait() {
+        let mut fetch = Fetch::new(Wanted::folder("x"), "00".to_owned(), "x".to_owned());
+        fetch.waiting = Some(Waiting {
+            reason: "this device is offline".to_owned(),
+            until_ms: Some(5_000.0),
+            asked: false,
+        });
+        fetch.note(6_000.0, progress(FetchStage::Weights, 500, 0));
+        assert_eq!(fetch.waiting, None);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Models {
         let asked = self.with_token(&fetch.wanted);
         let (files, key) = (self.files_of(&fetch.wanted), fetch.key.clone());
         self.job.set(Job::Fetching(fetch));
-        let id = client.fetch(asked, &files, &key, move |event| {
+        let id = client.fetch_patiently(asked, &files, &key, move |event| {
             if self.is_job_turn(turn) {
                 self.on_fetch_event(event);
             }
@@ -140,6 +140,11 @@ impl Models {
                     }
                 });
             }
+            Event::Waiting { waiting, .. } => self.job.update(|job| {
+                if let Job::Fetching(fetch) = job {
+                    fetch.waiting = waiting;
+                }
+            }),
             Event::Kept { key, .. } => {
                 let title = self.stop_fetching(Job::None).map(|fetch| fetch.title);
                 self.forget_token();
@@ -207,6 +212,17 @@ impl Models {
         let id = self.inner.with_value(|inner| inner.fetch_id);
         if let (Some(client), Some(id)) = (self.session.client(), id) {
             client.cancel(id);
+        }
+    }
+
+    /// Lets a fetch that waits for the network or the server try again at once.
+    pub(super) fn hurry(self) {
+        let waits = self
+            .job
+            .with_untracked(|job| matches!(job, Job::Fetching(fetch) if fetch.waiting.is_some()));
+        let id = self.inner.with_value(|inner| inner.fetch_id);
+        if let (true, Some(client), Some(id)) = (waits, self.session.client(), id) {
+            client.hurry(id);
         }
     }
 

@@ -47,6 +47,10 @@ fn Card(models: Models) -> impl IntoView {
     let of = move |part: fn(&Fetch) -> u64| move || fetch().map_or(0, |it| part(&it)).to_string();
     let is_fetching = move || models.job.with(|job| matches!(job, Job::Fetching(_)));
     let is_stopping = move || fetch().is_some_and(|fetch| fetch.stopping);
+    let can_hurry = move || {
+        let waiting = fetch().and_then(|fetch| fetch.waiting);
+        waiting.is_some_and(|waiting| !waiting.asked) && !is_stopping()
+    };
     let is_elsewhere = move || fetch().is_some_and(|it| stage(&it) == Some(FetchStage::Elsewhere));
     let armed = RwSignal::new(false);
     let cancel = move |_| {
@@ -59,6 +63,7 @@ fn Card(models: Models) -> impl IntoView {
     };
     let stage_name = move || match fetch() {
         Some(_) if !is_fetching() => "paused",
+        Some(fetch) if fetch.waiting.is_some() => "waiting",
         Some(fetch) => stage(&fetch).map_or("starting", words::stage_name),
         None => "",
     };
@@ -89,6 +94,11 @@ fn Card(models: Models) -> impl IntoView {
                         }
                     }
                 >
+                    <Show when=can_hurry>
+                        <button class="primary" id="hurry" type="button" on:click=move |_| models.hurry()>
+                            "Try now"
+                        </button>
+                    </Show>
                     <button id="pause" type="button" disabled=is_stopping on:click=move |_| models.pause()>
                         {move || if is_elsewhere() { "Stop following" } else { "Pause" }}
                     </button>
@@ -135,6 +145,9 @@ fn doing(fetch: &Fetch, is_fetching: bool) -> String {
     if fetch.stopping {
         return "Stopping…".to_owned();
     }
+    if let Some(waiting) = &fetch.waiting {
+        return words::waiting(waiting);
+    }
     match stage(fetch) {
         Some(stage) => format!("{}…", words::stage(stage, &fetch.wanted.source)),
         None => "Looking at what is here already…".to_owned(),
@@ -145,10 +158,13 @@ fn doing(fetch: &Fetch, is_fetching: bool) -> String {
 fn tempo(fetch: &Fetch, is_fetching: bool, now: f64) -> String {
     let (done, total) = measured(fetch);
     if total == 0 {
-        return String::new();
+        let waiting = fetch.waiting.as_ref().filter(|_| is_fetching);
+        return waiting.map_or_else(String::new, |it| words::next_attempt(it, now));
     }
     let mut parts = vec![wording::part_of(done, total)];
-    if let Some(rate) = fetch.pace.rate(now).filter(|_| is_fetching) {
+    if let Some(waiting) = fetch.waiting.as_ref().filter(|_| is_fetching) {
+        parts.push(words::next_attempt(waiting, now));
+    } else if let Some(rate) = fetch.pace.rate(now).filter(|_| is_fetching) {
         parts.push(format!("{}/s", wording::bytes(rate as u64)));
         match fetch.pace.seconds_left(now, total) {
             Some(seconds) => parts.push(words::time_left(seconds)),
@@ -176,6 +192,9 @@ fn announcement(models: Models) -> String {
         Job::Offered(offered) => format!("{} is on offer", offered.offer.title),
         Job::Paused(_) => "Paused".to_owned(),
         Job::Fetching(fetch) => {
+            if fetch.waiting.is_some() && !fetch.stopping {
+                return doing(fetch, true);
+            }
             let (done, total) = measured(fetch);
             let tenths = (done.saturating_mul(10)).checked_div(total).unwrap_or(0);
             format!("{} {} %", doing(fetch, true), tenths * 10)

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use paligemma_browser::message::Files;
 use paligemma_browser::protocol::{Event, KeptModel, Library, ModelSource, Token, Wanted};
 
-use super::form::{Form, Origin};
+use super::form::Form;
 use super::job::{Job, Present, Trouble};
 use super::start;
 use super::token::Held;
@@ -198,13 +198,11 @@ impl Models {
         self.holds_token.set(false);
     }
 
-    /// Remembers the hub's address for the next visit.
+    /// Remembers the hub's address for the next visit, if the person chose it.
     pub(super) fn remember_hub(self) {
         self.form.with_untracked(|form| {
-            let base_url = form.base_url.trim();
-            // A name and a password are not for keeping.
-            if form.origin == Origin::Hub && !base_url.contains('@') {
-                storage::set_text(HUB_KEY, base_url);
+            if let Some(hub) = form.own_hub() {
+                storage::set_text(HUB_KEY, hub);
             }
         });
     }

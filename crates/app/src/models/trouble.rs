@@ -102,7 +102,8 @@ fn step(trouble: &Trouble) -> Option<Step> {
         return None;
     }
     match trouble.problem.kind {
-        ProblemKind::Token => Some(Step::Token),
+        ProblemKind::Token if takes_token(&trouble.about) => Some(Step::Token),
+        ProblemKind::Token => Some(Step::Repeat),
         ProblemKind::Changed => Some(Step::StartAnew),
         ProblemKind::Storage => Some(Step::SeeKept),
         ProblemKind::Network | ProblemKind::Damaged | ProblemKind::Cancelled => Some(Step::Repeat),
@@ -110,6 +111,16 @@ fn step(trouble: &Trouble) -> Option<Step> {
         _ => None,
     }
     .filter(|_| trouble.about != About::Deleting)
+}
+
+/// Whether it is about a hub: other servers get no token.
+fn takes_token(about: &About) -> bool {
+    let source = match about {
+        About::Examining(wanted) => &wanted.source,
+        About::Fetching(fetch) => &fetch.wanted.source,
+        About::Form | About::Deleting => return false,
+    };
+    matches!(source, ModelSource::Hub { .. })
 }
 
 impl Models {
@@ -147,7 +158,13 @@ mod tests {
 
     #[test]
     fn each_trouble_has_its_step() {
-        let fetch = Fetch::new(Wanted::folder("x"), "00".to_owned(), "x".to_owned());
+        let folder = Fetch::new(Wanted::folder("x"), "00".to_owned(), "x".to_owned());
+        let mut fetch = folder.clone();
+        fetch.wanted.source = ModelSource::Hub {
+            base_url: "https://hub.example".to_owned(),
+            repository: "me/mine".to_owned(),
+            revision: "main".to_owned(),
+        };
         let step = |kind, about| {
             let problem = Problem {
                 kind,
@@ -157,6 +174,9 @@ mod tests {
         };
         let fetching = || About::Fetching(fetch.clone());
         assert_eq!(step(ProblemKind::Token, fetching()), Some(Step::Token));
+        // There is no field for a token that another server would get.
+        let about = About::Fetching(folder);
+        assert_eq!(step(ProblemKind::Token, about), Some(Step::Repeat));
         assert_eq!(
             step(ProblemKind::Changed, fetching()),
             Some(Step::StartAnew)

@@ -1,6 +1,6 @@
 //! What models cost, how far they are and where they come from, in words.
 
-use paligemma_browser::protocol::{FetchProgress, FetchStage, ModelSource, Offer, Room};
+use paligemma_browser::protocol::{FetchProgress, FetchStage, ModelSource, Offer, Room, Waiting};
 
 use crate::wording::bytes;
 
@@ -99,6 +99,33 @@ pub(crate) fn lacking(offer: &Offer, room: Room) -> Option<u64> {
     let needed = (offer.store_bytes as f64 * share) as u64;
     let free = room.quota.saturating_sub(room.used);
     (needed > free).then(|| needed - free)
+}
+
+/// Why nothing arrives.
+pub(crate) fn waiting(waiting: &Waiting) -> String {
+    let goes_on = "it goes on by itself";
+    if waiting.asked {
+        format!(
+            "Waiting as the server asked ({}); {goes_on}",
+            waiting.reason
+        )
+    } else {
+        format!("Waiting for the network: {}; {goes_on}", waiting.reason)
+    }
+}
+
+/// When it is tried again; `now` in milliseconds since 1970.
+pub(crate) fn next_attempt(waiting: &Waiting, now: f64) -> String {
+    let Some(until) = waiting.until_ms else {
+        return "trying again…".to_owned();
+    };
+    let seconds = ((until - now) / 1000.0).ceil().max(1.0);
+    let (minutes, rest) = ((seconds / 60.0).floor(), seconds % 60.0);
+    if minutes >= 1.0 {
+        format!("trying again in {minutes:.0} min {rest:.0} s")
+    } else {
+        format!("trying again in {rest:.0} s")
+    }
 }
 
 /// What is being done.
@@ -219,6 +246,34 @@ mod tests {
         assert_eq!(last_used(at - 49.0 * hour, at), "used 2 days ago");
         // A clock that was set back.
         assert_eq!(last_used(at + hour, at), "used just now");
+    }
+
+    #[test]
+    fn a_wait_counts_down() {
+        let mut wait = Waiting {
+            reason: "this device is offline".to_owned(),
+            until_ms: Some(100_000.0),
+            asked: false,
+        };
+        for (now, expected) in [
+            (0.0, "trying again in 1 min 40 s"),
+            (40_001.0, "trying again in 1 min 0 s"),
+            (41_000.0, "trying again in 59 s"),
+            (99_999.0, "trying again in 1 s"),
+            // The attempt begins a little later than it was to.
+            (100_500.0, "trying again in 1 s"),
+        ] {
+            assert_eq!(next_attempt(&wait, now), expected);
+        }
+        let words = waiting(&wait);
+        assert!(
+            words.starts_with("Waiting for the network: this device"),
+            "{words}"
+        );
+        wait.asked = true;
+        wait.until_ms = None;
+        assert!(waiting(&wait).contains("the server asked"));
+        assert_eq!(next_attempt(&wait, 0.0), "trying again…");
     }
 
     #[test]

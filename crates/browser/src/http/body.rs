@@ -88,7 +88,7 @@ impl Answer {
             content_length: get("Content-Length"),
             content_range: get("Content-Range"),
             content_encoding: get("Content-Encoding"),
-            retry_after: get("Retry-After"),
+            retry_after: get("Retry-After").map(seconds_from_now),
             etag: get("ETag"),
             last_modified: get("Last-Modified"),
             repo_commit: get("X-Repo-Commit"),
@@ -270,6 +270,20 @@ impl Watch {
             }
         })
     }
+}
+
+/// A `Retry-After` that names a moment, as the seconds until then (RFC 9110, 10.2.3); another one
+/// as it is.
+fn seconds_from_now(value: String) -> String {
+    // Every such date has its weekday in front, and nothing else has letters.
+    if !value.contains(|c: char| c.is_ascii_alphabetic()) {
+        return value;
+    }
+    let seconds = (js_sys::Date::parse(&value) - js_sys::Date::now()) / 1000.0;
+    if seconds.is_nan() {
+        return value;
+    }
+    format!("{:.0}", seconds.clamp(0.0, f64::from(u32::MAX)).ceil())
 }
 
 /// Of a chunk of `length` bytes at `position`, the bytes in `range`; where there are none, the

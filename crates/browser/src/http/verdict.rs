@@ -195,6 +195,10 @@ pub(super) fn total_bytes(head: &Head) -> Option<u64> {
 pub(super) fn explain_denied(status: u16, gate: Option<&str>, token: bool) -> (String, String) {
     let reason = format!("the server answered {status} ({})", name(status));
     let remedy = match (gate, token) {
+        (None, _) if status == 403 => "check the address, whether the server lets you in, and \
+                                       whether the file is there at all, as some servers answer \
+                                       so for one that is not"
+            .to_owned(),
         (None, _) => "check the address and whether the server lets you in".to_owned(),
         (Some(page), false) => format!(
             "the repository is gated, or not there, so check its name, accept its licence on \
@@ -207,6 +211,22 @@ pub(super) fn explain_denied(status: u16, gate: Option<&str>, token: bool) -> (S
         ),
     };
     (reason, remedy)
+}
+
+/// What to do about a server that wants to be left alone for so many milliseconds, more than
+/// anybody waits for; `now` is in minutes since midnight.
+pub(super) fn explain_pause(now: u32, pause_ms: u32) -> String {
+    let minutes = pause_ms.div_ceil(60_000);
+    let then = (now + minutes) % (24 * 60);
+    let long = match minutes {
+        0..120 => format!("{minutes} minutes"),
+        _ => format!("{} hours", minutes.div_ceil(60)),
+    };
+    format!(
+        "try again after {:02}:{:02}, in {long}; what has arrived stays",
+        then / 60,
+        then % 60
+    )
 }
 
 /// What holds for every request. After `Ok` the status is 200 or 206.

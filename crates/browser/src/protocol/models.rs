@@ -140,6 +140,17 @@ pub struct FetchProgress {
     pub store_bytes: u64,
 }
 
+/// Why nothing arrives at the moment, and when it is tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What became of the last attempt: `this device is offline`.
+    pub reason: String,
+    /// When the next one begins, in milliseconds since 1970; none: it has begun.
+    pub until_ms: Option<f64>,
+    /// The server asked for this pause: it is not cut short.
+    pub asked: bool,
+}
+
 /// A model that this browser keeps, in full or in part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptModel {

@@ -87,6 +87,20 @@ impl IdbStore {
         WriteLock::take(&self.write_lock()).await
     }
 
+    /// Takes one model for what must not happen while it is fetched, if nobody fetches it.
+    pub async fn try_model(&self, key: &ModelKey) -> Option<WriteLock> {
+        WriteLock::try_take(&self.model_lock(key)).await
+    }
+
+    /// Waits for one model, to fetch it. Whoever does has the right to write as well.
+    pub async fn hold_model(&self, key: &ModelKey) -> WriteLock {
+        WriteLock::take(&self.model_lock(key)).await
+    }
+
+    fn model_lock(&self, key: &ModelKey) -> String {
+        format!("{}:model:{key}", self.database.name())
+    }
+
     fn write_lock(&self) -> String {
         format!("{}:write", self.database.name())
     }

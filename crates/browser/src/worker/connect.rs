@@ -44,11 +44,13 @@ pub trait Connect {
     /// Their bytes.
     type Source: Source + 'static;
 
-    /// Finds one. `files` are those that came beside the request.
+    /// Finds one, which is as patient with its server from then on. `files` are those that came
+    /// beside the request.
     fn connect(
         &self,
         wanted: &Wanted,
         files: Vec<(String, File)>,
+        patience: Patience,
     ) -> impl Future<Output = Result<Found<Self::Source>, Problem>>;
 
     /// Bytes that a source has received over a network so far.
@@ -66,12 +68,13 @@ impl Connect for Browser {
         &self,
         wanted: &Wanted,
         files: Vec<(String, File)>,
+        patience: Patience,
     ) -> Result<Found<BrowserSource>, Problem> {
         let problem = |error| convert::source_problem(&error);
         match &wanted.source {
             ModelSource::Url { url } => {
                 let folder = HttpFolder::new(url).map_err(problem)?;
-                let source = BrowserSource::Folder(folder);
+                let source = BrowserSource::Folder(folder.with_patience(patience));
                 Ok(Found::anonymous(source, &title(&wanted.source)))
             }
             ModelSource::Files => {
@@ -90,7 +93,7 @@ impl Connect for Browser {
                     kind: crate::protocol::ProblemKind::Token,
                     message: error.to_string(),
                 })?;
-                let pinned = hub.resolve(token, &Patience::default()).await;
+                let pinned = hub.resolve(token, &patience).await;
                 let pinned = pinned.map_err(problem)?;
                 Ok(Found {
                     origin: Origin {

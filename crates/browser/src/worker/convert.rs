@@ -75,7 +75,9 @@ pub(super) fn ingest_problem(error: &IngestError) -> Problem {
         }
         IngestError::Packed(_) => ProblemKind::Checkpoint,
         IngestError::Store(error) => store_kind(error),
-        IngestError::Different { .. } | IngestError::Changed { .. } => ProblemKind::Changed,
+        IngestError::Different { .. }
+        | IngestError::Changed { .. }
+        | IngestError::Replaced { .. } => ProblemKind::Changed,
     };
     Problem { kind, message }
 }

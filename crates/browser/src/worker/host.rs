@@ -17,6 +17,7 @@ use super::convert;
 use super::keeper::{Keeper, recipe_named};
 use super::throttle::Throttle;
 use crate::environment;
+use crate::http::{Patience, Vigil};
 use crate::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped, Timings, Wanted};
 
 /// Hosts one engine. Loads and runs wait for each other; everything else does not wait.
@@ -35,7 +36,14 @@ struct Shared<C> {
     /// The runs that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
     /// The fetches and loads that have not ended.
-    transfers: RefCell<HashMap<u32, AbortHandle>>,
+    transfers: RefCell<HashMap<u32, Transfer>>,
+}
+
+/// A fetch or a load under way.
+struct Transfer {
+    abort: AbortHandle,
+    /// Of a patient one.
+    vigil: Option<Rc<Vigil>>,
 }
 
 enum Task {
@@ -111,7 +119,19 @@ impl<C: Connect + 'static> Host<C> {
                 let library = keeper.library().await?;
                 Ok(Event::Library { id, library })
             }),
-            Request::Fetch { id, wanted, key } => self.fetch(id, wanted, files, key),
+            Request::Fetch {
+                id,
+                wanted,
+                key,
+                patient,
+            } => self.fetch(id, wanted, files, key, patient),
+            Request::Hurry { id } => {
+                if let Some(transfer) = shared.transfers.borrow().get(&id)
+                    && let Some(vigil) = &transfer.vigil
+                {
+                    vigil.hurry();
+                }
+            }
             Request::Picture { id, picture } => shared.keep_picture(id, picture, bytes),
             Request::DropPicture { picture } => {
                 shared.pictures.borrow_mut().remove(&picture);
@@ -140,15 +160,14 @@ impl<C: Connect + 'static> Host<C> {
                     cancel.cancel();
                 }
                 if let Some(transfer) = shared.transfers.borrow().get(&id) {
-                    transfer.abort();
+                    transfer.abort.abort();
                 }
             }
         }
     }
 
     fn load(&self, id: u32, what: Loadable) {
-        let (handle, registration) = AbortHandle::new_pair();
-        self.shared.transfers.borrow_mut().insert(id, handle);
+        let registration = self.begin(id, None);
         self.enqueue(Task::Load {
             id,
             what,
@@ -171,16 +190,38 @@ impl<C: Connect + 'static> Host<C> {
         });
     }
 
-    fn fetch(&self, id: u32, wanted: Wanted, files: Vec<(String, File)>, key: String) {
-        let (handle, registration) = AbortHandle::new_pair();
-        self.shared.transfers.borrow_mut().insert(id, handle);
+    /// Takes note of a fetch or a load.
+    fn begin(&self, id: u32, vigil: Option<Rc<Vigil>>) -> AbortRegistration {
+        let (abort, registration) = AbortHandle::new_pair();
+        let transfer = Transfer { abort, vigil };
+        self.shared.transfers.borrow_mut().insert(id, transfer);
+        registration
+    }
+
+    fn fetch(
+        &self,
+        id: u32,
+        wanted: Wanted,
+        files: Vec<(String, File)>,
+        key: String,
+        patient: bool,
+    ) {
+        let vigil = patient.then(|| {
+            let shared = Rc::clone(&self.shared);
+            Rc::new(Vigil::new(move |waiting| {
+                (shared.post)(Event::Waiting { id, waiting });
+            }))
+        });
+        let registration = self.begin(id, vigil.clone());
+        let patience = vigil.map_or_else(Patience::default, Patience::endless);
         let shared = Rc::clone(&self.shared);
         spawn_local(async move {
             let reporter = Rc::clone(&shared);
             let report = Rc::new(move |progress| {
                 (reporter.post)(Event::Fetching { id, progress });
             });
-            let fetch = shared.keeper.fetch(&wanted, files, &key, report);
+            let keeper = &shared.keeper;
+            let fetch = keeper.fetch(&wanted, files, patience, &key, report);
             let outcome = Abortable::new(fetch, registration).await;
             shared.transfers.borrow_mut().remove(&id);
             match outcome {

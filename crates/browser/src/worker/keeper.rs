@@ -15,6 +15,7 @@ use web_sys::File;
 
 use super::connect::{Connect, Found, title};
 use super::convert;
+use crate::http::Patience;
 use crate::protocol::{
     FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Problem, ProblemKind, Room,
     Wanted,
@@ -66,7 +67,8 @@ impl<C: Connect> Keeper<C> {
         wanted: &Wanted,
         files: Vec<(String, File)>,
     ) -> Result<Found<C::Source>, Problem> {
-        self.connect.connect(wanted, files).await
+        let patience = Patience::default();
+        self.connect.connect(wanted, files, patience).await
     }
 
     /// The database; what an interrupted visit left behind is swept away when it is first opened.
@@ -153,10 +155,11 @@ impl<C: Connect> Keeper<C> {
         &self,
         wanted: &Wanted,
         files: Vec<(String, File)>,
+        patience: Patience,
         key: &str,
         report: Rc<dyn Fn(FetchProgress)>,
     ) -> Result<(), Problem> {
-        let found = self.find(wanted, files).await?;
+        let found = self.connect.connect(wanted, files, patience).await?;
         let store = self.store().await?;
         let origin = open(found.source, found.origin, &wanted.recipe).await?;
         let offered = origin.plan().key();
@@ -173,6 +176,8 @@ impl<C: Connect> Keeper<C> {
         // Of a model that is complete already, damage is looked for.
         let was_complete = is_complete(store, &offered).await?;
         let (_lock, waited) = wait_for_turn(store, key, &report).await;
+        // Others may be deleted meanwhile; this one may not.
+        let _model = store.hold_model(&offered).await;
         if waited && !was_complete && is_complete(store, &offered).await? {
             // The other tab has fetched and checked it.
             return Ok(());
@@ -210,13 +215,16 @@ impl<C: Connect> Keeper<C> {
         let ingest = origin.ingest(store).run(&mut on_progress);
         // Between two pieces, what has arrived of the next one.
         let between = async {
+            let mut told = received();
             loop {
                 TimeoutFuture::new(TICK_MS).await;
+                let now = received();
                 if let Some((progress, before)) = latest.get()
                     && progress.stage == Stage::Weights
-                    && received() > before
+                    && now > before.max(told)
                 {
-                    tell(convert::fetch_progress(&progress, received() - before));
+                    told = now;
+                    tell(convert::fetch_progress(&progress, now - before));
                 }
             }
         };
@@ -258,16 +266,16 @@ impl<C: Connect> Keeper<C> {
             return Ok(());
         };
         let key = ModelKey(digest);
-        let mut lock = store.try_write().await;
+        let mut lock = store.try_model(&key).await;
         if lock.is_none() {
-            // What a starting tab sweeps away takes a moment only.
+            // A fetch that has just been stopped lets go of it in a moment.
             TimeoutFuture::new(1000).await;
-            lock = store.try_write().await;
+            lock = store.try_model(&key).await;
         }
         let Some(_lock) = lock else {
             return Err(Problem {
                 kind: ProblemKind::Storage,
-                message: "A model is being fetched, here or in another tab, so nothing can be \
+                message: "This model is being fetched, here or in another tab, so it cannot be \
                           deleted now: pause it first."
                     .to_owned(),
             });

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use gloo_timers::future::TimeoutFuture;
+use paligemma_browser::http::Patience;
 use paligemma_browser::protocol::{
     Answer, Event, ModelSource, Problem, ProblemKind, Request, Stopped, Wanted,
 };
@@ -124,6 +125,7 @@ impl Connect for Shelf {
         &self,
         wanted: &Wanted,
         _files: Vec<(String, File)>,
+        _patience: Patience,
     ) -> Result<Found<MemorySource>, Problem> {
         let ModelSource::Url { url } = &wanted.source else {
             panic!("{wanted:?}");

@@ -11,6 +11,7 @@ mod local;
 mod reads;
 mod server;
 mod stretches;
+mod waiting;
 
 use wasm_bindgen_test::wasm_bindgen_test_configure;
 

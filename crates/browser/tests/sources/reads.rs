@@ -58,6 +58,40 @@ async fn what_is_not_there_has_no_size() {
     }
 }
 
+/// As object stores answer that let nobody list their files.
+#[wasm_bindgen_test]
+async fn what_is_denied_is_absent_where_a_model_can_do_without_it() {
+    let server = Server::new(
+        "log.push(`url ${url}`); \
+         return url.includes('/config.json') ? part() : new Response(null, {status: 403});",
+    );
+    let source = folder();
+    for file in ["manifest.json", "model.safetensors", "tokenizer.json"] {
+        assert_eq!(source.size(file).await, Ok(None), "{file}");
+    }
+    // Whether the server lets one in was asked once.
+    let asked = server.matching("url https://models.example/demo/config.json");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    for file in ["model.safetensors.index.json", "model-1.safetensors"] {
+        let message = source.size(file).await.unwrap_err().to_string();
+        for words in [file, "403", "whether the file is there at all"] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+    }
+    drop(server);
+
+    // A server that lets nobody in is not one without files.
+    for status in [401, 403] {
+        let script = format!("return new Response(null, {{status: {status}}});");
+        let _server = Server::new(&script);
+        let denied = folder().size("manifest.json").await;
+        assert!(
+            matches!(denied, Err(SourceError::Denied { .. })),
+            "{status} {denied:?}"
+        );
+    }
+}
+
 #[wasm_bindgen_test]
 async fn a_range_is_read() {
     let server = Server::new("return part();");

@@ -113,6 +113,7 @@ pub(crate) fn haste() -> Patience {
         pauses_ms: vec![1, 1, 1],
         longest_pause_ms: 10,
         stall_ms: 100,
+        vigil: None,
     }
 }
 

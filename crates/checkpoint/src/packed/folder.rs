@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::folder_lock::FolderLock;
 use super::manifest::{MANIFEST_FILE, Manifest};
 use super::plan::ModelKey;
 use super::store::{Mark, Record, State, Store, StoreError};
@@ -36,6 +37,14 @@ impl FolderStore {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Takes the right to write to it, which two programs must not do at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if another program on this machine writes to it.
+    pub fn lock(&self) -> Result<FolderLock, StoreError> {
+        FolderLock::take(&self.root)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -127,7 +136,7 @@ impl FolderStore {
     }
 }
 
-fn failed(doing: &str, path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full {
             what: path.display().to_string(),

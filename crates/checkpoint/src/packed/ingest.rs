@@ -15,6 +15,10 @@ use crate::error::CheckpointError;
 use crate::quantize::QuantizeError;
 use crate::source::{Source, SourceError, read_exact};
 
+/// Side files of unknown digest up to this many bytes are read again when fetching goes on:
+/// configurations, not tokenizers.
+const READ_AGAIN: u64 = 1 << 20;
+
 /// Why a model could not be brought into a store. What had arrived is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -47,6 +51,16 @@ pub enum IngestError {
     Different {
         /// Which.
         index: usize,
+    },
+
+    /// A side file is not the one that fetching began with.
+    #[error(
+        "{path} has changed since fetching began, though not in its length: delete what has \
+         arrived, then begin anew"
+    )]
+    Replaced {
+        /// The file.
+        path: String,
     },
 
     /// A file is not the one that its publisher describes.
@@ -156,6 +170,9 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
                     let known = known.find(|known| known.path == file.path);
                     file.sha256 = file.sha256.or(known.and_then(|known| known.sha256));
                 }
+                if there.state == State::Partial {
+                    self.compare_files().await?;
+                }
             }
         }
         let mut tally = Tally::new(&self.plan, &self.material);
@@ -219,6 +236,37 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
             state,
         };
         Ok(self.store.put_model(&record).await?)
+    }
+
+    /// Notices side files that were replaced since fetching began, where neither a commit nor a
+    /// digest says so. (Of a model that is complete nothing is fetched but damage.)
+    async fn compare_files(&self) -> Result<(), IngestError> {
+        let Material::Checkpoint(checkpoint) = &self.material else {
+            return Ok(());
+        };
+        if self.plan.origin.commit.is_some() {
+            return Ok(());
+        }
+        let source = checkpoint.source();
+        for file in &self.plan.files {
+            if file.bytes > READ_AGAIN || source.digest(&file.path).is_some() {
+                continue;
+            }
+            let Some(stored) = self.store.file(&self.key, &file.path).await? else {
+                continue;
+            };
+            // What is damaged here is fetched again, and says nothing about what is there.
+            let known = file.sha256.unwrap_or_else(|| Digest::of(&stored));
+            if stored.len() as u64 == file.bytes
+                && known == Digest::of(&stored)
+                && read_exact(source, &file.path, 0..file.bytes).await? != stored
+            {
+                return Err(IngestError::Replaced {
+                    path: file.path.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Side files that are not there yet; their digests become part of the plan.

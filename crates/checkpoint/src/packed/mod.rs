@@ -17,6 +17,7 @@
 //! sent to the GPU by itself.
 
 mod folder;
+mod folder_lock;
 mod hashing;
 mod ingest;
 mod maker;
@@ -28,6 +29,8 @@ mod tally;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderStore;
+#[cfg(not(target_arch = "wasm32"))]
+pub use folder_lock::FolderLock;
 pub use ingest::{Ingest, IngestError, Progress, Stage};
 pub use manifest::{FORMAT_VERSION, MANIFEST_FILE, Manifest, ManifestError};
 pub use pieces::{Kept, PackedError, PackedSource, Pieces};

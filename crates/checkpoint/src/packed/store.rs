@@ -41,6 +41,15 @@ pub enum StoreError {
         what: String,
     },
 
+    /// Somebody else writes there.
+    #[error(
+        "another program is writing to {what}: wait until it has ended, or choose another folder"
+    )]
+    Busy {
+        /// Where.
+        what: String,
+    },
+
     /// The platform failed.
     #[error("{what} failed ({reason}): try again, and restart the program if it happens again")]
     Failed {

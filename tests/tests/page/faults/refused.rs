@@ -63,3 +63,43 @@ async fn what_cannot_be_used_is_told() {
     }
     site.close().await;
 }
+
+/// An object store that lets nobody list its files denies those that are not there.
+#[tokio::test]
+async fn a_server_that_denies_what_is_absent_has_a_model_all_the_same() {
+    let site = Site::open().await;
+    let source = folder(&site);
+    let deny = |file: &&str| Fault::status(file, When::From(0), 403).and_head();
+    let absent = [
+        "/m/manifest.json",
+        "/m/preprocessor_config.json",
+        "/m/processor_config.json",
+        "/m/special_tokens_map.json",
+    ];
+    for file in absent {
+        site.server.remove(file);
+    }
+    let faults = absent.iter().map(deny).collect();
+    let outcome = site.download(&source, None, faults).await;
+    assert!(matches!(outcome, Outcome::Kept), "{outcome:?}");
+
+    // What a model needs is named, with what the server said.
+    for needed in ["/m/config.json", "/m/model.safetensors"] {
+        site.forget().await;
+        let index = "/m/model.safetensors.index.json";
+        let denied: Vec<&str> = match needed {
+            "/m/config.json" => vec!["/m/manifest.json", needed],
+            _ => vec!["/m/manifest.json", needed, index],
+        };
+        let faults = denied.iter().map(deny).collect();
+        match site.download(&source, None, faults).await {
+            Outcome::Failed(kind, message) => {
+                println!("{message}");
+                assert_eq!(kind, "token", "{message}");
+                assert!(message.contains("403"), "{message}");
+            }
+            Outcome::Kept => panic!("kept without {needed}"),
+        }
+    }
+    site.close().await;
+}

@@ -233,3 +233,19 @@ fn who_is_denied_is_told_where_to_ask() {
         assert!(!remedy.contains("token"), "{remedy}");
     }
 }
+
+#[test]
+fn a_long_pause_is_told_with_its_end() {
+    let at = |hours, minutes| hours * 60 + minutes;
+    for (now, pause_ms, expected) in [
+        (at(9, 5), 600_000, "09:15, in 10 minutes"),
+        (at(23, 59), 3_600_000, "00:59, in 60 minutes"),
+        (at(0, 0), 360_001, "00:07, in 7 minutes"),
+        (at(12, 0), 8 * 3_600_000, "20:00, in 8 hours"),
+        (at(12, 0), u32::MAX, "in 1194 hours"),
+    ] {
+        let remedy = explain_pause(now, pause_ms);
+        assert!(remedy.contains(expected), "{remedy}");
+        assert!(remedy.contains("stays"), "{remedy}");
+    }
+}

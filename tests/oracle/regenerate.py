@@ -20,10 +20,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 from compare import FIXTURES, compare, report  # noqa: E402
-from oracle import fixture, preprocess, quantized, tokenizer  # noqa: E402
+from oracle import fixture, masks, preprocess, quantized, tokenizer  # noqa: E402
 from oracle.presets import PRESETS  # noqa: E402
 
-PARTS = (*PRESETS, "preprocess", "quant")
+PARTS = (*PRESETS, "masks", "preprocess", "quant")
 
 
 def arguments() -> argparse.Namespace:
@@ -63,6 +63,8 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
         folder = out / part
         if part == "preprocess":
             preprocess.build(folder)
+        elif part == "masks":
+            masks.build(folder)
         elif part == "quant":
             quantized.build(out / quantized.PRESET, folder)
         else:

@@ -81,8 +81,9 @@ pub(crate) async fn read_header<S: Source>(
     Ok((entries, Digest::of(&start)))
 }
 
-/// Checks a header whose data lies at `data_start..size` in the file.
-fn check_header(
+/// Checks a header whose data lies at `data_start..size` in the file, `size` being no less than
+/// `data_start`.
+pub(crate) fn check_header(
     file: &str,
     header: &[u8],
     data_start: u64,

@@ -14,6 +14,7 @@ mod error;
 mod fields;
 mod header;
 mod index;
+mod mask;
 mod names;
 mod packed;
 mod quantize;
@@ -26,6 +27,7 @@ pub use checkpoint::{Checkpoint, WeightFile};
 pub use config::{Config, Family, TextConfig, VisionConfig};
 pub use digest::{Digest, NotADigest};
 pub use error::CheckpointError;
+pub use mask::{LARGEST_MASK_FILE, MASK_FILES, MaskWeights};
 pub use names::{canonical_name, expected_tensors};
 pub use packed::{
     FORMAT_VERSION, Ingest, IngestError, Input, Kept, MANIFEST_FILE, Manifest, ManifestError, Mark,

@@ -70,11 +70,21 @@ pub(crate) struct RunArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
+    /// The mask decoder's weights, vae-oid.npz or safetensors with the same names; by default
+    /// vae-oid.npz or vae-oid.safetensors beside the model, or in its folder codec
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mask_decoder: Option<PathBuf>,
+    /// Folder for the masks of a `segment` answer: mask_00.png for the first object and so on,
+    /// grey, as large as the first picture, soft at the edges
+    #[arg(long, value_name = "DIR")]
+    pub(crate) masks: Option<PathBuf>,
 }
 
 const JSON: &str = "With --json: text; token_ids (generated, without the end token); stopped \
                     (\"eos\" or \"length\"); detections (label, box [x0, y0, x1, y1] in pixels of \
-                    the first picture as a person sees it); timings (load_ms, vision_ms, \
+                    the first picture as a person sees it; where the answer has mask codes and \
+                    there is a mask decoder, mask, the object's pixels as COCO's compressed runs \
+                    {size: [height, width], counts}; with --masks, mask_png, the file); timings (load_ms, vision_ms, \
                     prefill_ms, decode_ms, tokens_per_second); adapter.";
 
 #[derive(ClapArgs)]

@@ -47,6 +47,11 @@ impl Failure {
     }
 }
 
+/// Says something on stderr that is no failure.
+pub(crate) fn remark(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "paligemma: {sentence}");
+}
+
 /// Writes to stdout; a reader that has seen enough (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();

@@ -11,7 +11,7 @@ use crate::run::{open, prompt};
 /// `paligemma forward`.
 pub(crate) async fn forward(args: &ForwardArgs) -> Result<(), Failure> {
     let progress = Progress::new();
-    let (mut engine, pictures) = open(&args.input, &progress).await?;
+    let (mut engine, pictures) = open(&args.input, None, &progress).await?;
     let request = RunRequest {
         pictures: &pictures,
         prompt: prompt(&args.input),

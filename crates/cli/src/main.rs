@@ -6,6 +6,7 @@ mod convert;
 mod failure;
 mod forward;
 mod inspect;
+mod masks;
 mod progress;
 mod run;
 

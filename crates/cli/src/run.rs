@@ -1,18 +1,22 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paligemma_engine::{
-    Answer, CancelToken, Engine, Folder, LoadOptions, ModelOptions, Picture, Prompt, RunRequest,
+    Answer, CancelToken, Engine, Folder, LoadOptions, MaskFile, ModelOptions, Picture, Prompt,
+    RunRequest,
 };
 use serde_json::json;
 
 use crate::args::{Input, RunArgs};
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, remark};
+use crate::masks;
 use crate::progress::Progress;
 
 /// `paligemma run`.
 pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
     let progress = Progress::new();
-    let (mut engine, pictures) = open(&args.input, &progress).await?;
+    let decoder = masks::decoder(args.mask_decoder.as_deref())?;
+    let (mut engine, pictures) = open(&args.input, decoder, &progress).await?;
+    masks::check(args.masks.as_deref(), &engine)?;
     let request = RunRequest {
         pictures: &pictures,
         prompt: prompt(&args.input),
@@ -25,16 +29,23 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::about(&args.input.model, &error))?;
     drop(progress);
+    let files = match &args.masks {
+        Some(folder) => masks::write(folder, &answer, &pictures)?,
+        None => Vec::new(),
+    };
     if args.json {
-        print(&as_json(&answer, &engine)?)
-    } else {
-        print(&as_text(&answer))
+        return print(&as_json(&answer, &engine, &files)?);
     }
+    if let Some(sentence) = masks::remark(&answer, &engine) {
+        remark(&sentence);
+    }
+    print(&as_text(&answer, &files))
 }
 
 /// Reads the pictures first: they are quick to refuse, and loading is not.
 pub(crate) async fn open(
     input: &Input,
+    mask_decoder: Option<MaskFile>,
     progress: &Progress,
 ) -> Result<(Engine, Vec<Picture>), Failure> {
     let pictures = input
@@ -54,6 +65,7 @@ pub(crate) async fn open(
             sliding_window: !input.no_sliding_window,
             recipe: input.recipe.clone(),
         },
+        mask_decoder,
         ..LoadOptions::default()
     };
     let engine = Engine::load(Folder::new(&input.model), &options, &mut |event| {
@@ -82,14 +94,23 @@ pub(crate) fn prompt(input: &Input) -> Prompt<'_> {
     }
 }
 
-fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
+fn as_json(
+    answer: &Answer,
+    engine: &Engine,
+    mask_files: &[Option<PathBuf>],
+) -> Result<String, Failure> {
     let adapter = engine.adapter();
     let failed =
         |error| Failure::other(format!("the answer could not be written as JSON ({error})"));
     let mut object = serde_json::to_value(answer).map_err(failed)?;
-    let detections = answer.detections.iter();
+    let detections = answer.detections.iter().enumerate();
     object["detections"] = detections
-        .map(|found| json!({ "label": found.label, "box": found.bbox }))
+        .map(|(index, found)| {
+            let mut object = json!({ "label": found.label, "box": found.bbox });
+            let file = mask_files.get(index).and_then(Option::as_ref);
+            masks::describe(&mut object, found, file);
+            object
+        })
         .collect();
     object["adapter"] = json!({
         "name": adapter.name,
@@ -101,17 +122,21 @@ fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
         .map_err(failed)
 }
 
-fn as_text(answer: &Answer) -> String {
+fn as_text(answer: &Answer, mask_files: &[Option<PathBuf>]) -> String {
     use std::fmt::Write as _;
     let mut out = format!("{}\n", answer.text);
-    for found in &answer.detections {
+    for (index, found) in answer.detections.iter().enumerate() {
         let [x0, y0, x1, y1] = found.bbox;
         let label = if found.label.is_empty() {
             "(no label)"
         } else {
             &found.label
         };
-        let _ = writeln!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
+        let _ = write!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
+        if let Some(Some(file)) = mask_files.get(index) {
+            let _ = write!(out, "\t{}", file.display());
+        }
+        out.push('\n');
     }
     out
 }

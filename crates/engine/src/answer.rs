@@ -32,7 +32,8 @@ pub enum Event {
         id: u32,
         /// The answer so far, whole characters only.
         text: String,
-        /// The objects so far; a box is there as soon as its four coordinates are.
+        /// The objects so far; a box is there as soon as its four coordinates are, a mask as soon as
+        /// its sixteen codes are.
         detections: Vec<Detection>,
         /// Tokens so far.
         count: usize,
@@ -53,7 +54,7 @@ pub struct Answer {
     pub token_ids: Vec<u32>,
     /// Why generation ended.
     pub stopped: Stopped,
-    /// The objects in `text`, in pixels of the first picture.
+    /// The objects in `text`, in pixels of the first picture, with their masks.
     pub detections: Vec<Detection>,
     /// How long each stage took.
     pub timings: Timings,

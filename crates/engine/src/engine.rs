@@ -9,6 +9,7 @@ use web_time::Instant;
 use crate::answer::{Answer, CancelToken, Event, Stopped, Timings};
 use crate::error::EngineError;
 use crate::features::FeatureCache;
+use crate::masks::{self, MaskFile, Masks};
 use crate::picture::Picture;
 
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -21,6 +22,9 @@ pub struct LoadOptions {
     pub gpu: GpuOptions,
     /// How to run the model.
     pub model: ModelOptions,
+    /// The mask decoder to use, whether or not one lies beside the model. Without either, answers
+    /// have boxes and no masks.
+    pub mask_decoder: Option<MaskFile>,
 }
 
 /// A loaded checkpoint, ready for prompts.
@@ -28,6 +32,7 @@ pub struct Engine {
     pub(crate) gpu: Gpu,
     pub(crate) model: PaliGemma,
     pub(crate) processor: Processor,
+    pub(crate) masks: Masks,
     info: ModelInfo,
     load_ms: f64,
     session: Option<Session>,
@@ -92,6 +97,8 @@ impl Engine {
         let tokenizer = checkpoint.file(TOKENIZER_FILE).await?;
         let preprocessor = checkpoint.file(PREPROCESSOR_FILE).await?;
         let processor = processor(checkpoint.config(), tokenizer, preprocessor)?;
+        // Before the weights: it is quick to refuse, and they are not quick to load.
+        let masks = masks::beside_checkpoint(&checkpoint, options).await?;
         let total_bytes = checkpoint.total_bytes();
         let mut progress = |loaded_bytes| {
             on_event(Event::Loading {
@@ -102,7 +109,8 @@ impl Engine {
         progress(0);
         let model = PaliGemma::load(&gpu, &checkpoint, &options.model, &mut progress).await?;
         let info = ModelInfo::new(&checkpoint);
-        Ok(Self::new(gpu, model, processor, info, started))
+        let masks = Masks::new(&gpu, masks.as_ref()).await?;
+        Ok(Self::new(gpu, model, processor, masks, info, started))
     }
 
     /// Opens the GPU and sends a packed model to it, wherever its pieces are kept.
@@ -132,6 +140,7 @@ impl Engine {
         let tokenizer = pieces.file(TOKENIZER_FILE).await?;
         let preprocessor = pieces.file(PREPROCESSOR_FILE).await?;
         let processor = processor(&config, tokenizer, preprocessor)?;
+        let masks = masks::beside_pieces(pieces, options).await?;
         let total_bytes = plan.bytes;
         let mut progress = |loaded_bytes| {
             on_event(Event::Loading {
@@ -145,13 +154,15 @@ impl Engine {
             bytes: plan.bytes,
             ..ModelInfo::of_configuration(&config)
         };
-        Ok(Self::new(gpu, model, processor, info, started))
+        let masks = Masks::new(&gpu, masks.as_ref()).await?;
+        Ok(Self::new(gpu, model, processor, masks, info, started))
     }
 
     fn new(
         gpu: Gpu,
         model: PaliGemma,
         processor: Processor,
+        masks: Masks,
         info: ModelInfo,
         started: Instant,
     ) -> Self {
@@ -159,6 +170,7 @@ impl Engine {
             gpu,
             model,
             processor,
+            masks,
             info,
             load_ms: milliseconds(started),
             session: None,
@@ -270,7 +282,8 @@ impl Engine {
             timings.tokens_per_second = read * 1000.0 / timings.decode_ms;
         }
         let text = self.processor.decode(&tokens)?;
-        let detections = self.detections(&text, request.pictures);
+        let mut detections = self.detections(&text, request.pictures);
+        self.masks.add_to(&mut detections, request.pictures).await?;
         on_event(Event::Done { timings });
         Ok(Answer {
             text,
@@ -297,7 +310,8 @@ impl Engine {
             }
             tokens.push(next);
             let text = self.processor.decode_partial(tokens)?;
-            let detections = self.detections(&text, request.pictures);
+            let mut detections = self.detections(&text, request.pictures);
+            self.masks.add_to(&mut detections, request.pictures).await?;
             on_event(Event::Token {
                 id: next,
                 text,

@@ -45,6 +45,11 @@ pub enum EngineError {
         "the checkpoint has no tokenizer.json; download it from the model's page beside config.json"
     )]
     NoTokenizer,
+    /// Codes, and nothing that decodes them.
+    #[error(
+        "the model came without a mask decoder; put vae-oid.npz, as it was published for PaliGemma, beside it"
+    )]
+    NoMaskDecoder,
 }
 
 /// The cases a caller tells apart.
@@ -80,7 +85,9 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(_) => ErrorKind::Source,
-            Self::Checkpoint(_) | Self::NoTokenizer | Self::Recipe { .. } => ErrorKind::Checkpoint,
+            Self::Checkpoint(_) | Self::NoTokenizer | Self::NoMaskDecoder | Self::Recipe { .. } => {
+                ErrorKind::Checkpoint
+            }
             Self::Packed(error) => match error {
                 PackedError::Source(_) => ErrorKind::Source,
                 PackedError::Store(_) => ErrorKind::Store,
@@ -99,7 +106,7 @@ impl EngineError {
                 | ModelError::EmptyPrompt
                 | ModelError::TokenId { .. }
                 | ModelError::ImagePlaces { .. } => ErrorKind::Prompt,
-                ModelError::Pixels { .. } => ErrorKind::Internal,
+                ModelError::Pixels { .. } | ModelError::MaskCode { .. } => ErrorKind::Internal,
             },
             Self::Processor(error) => match error {
                 ProcessorError::Tokenizer { .. }

@@ -29,6 +29,7 @@ mod error;
 mod features;
 mod forward;
 mod inspect;
+mod masks;
 mod picture;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
@@ -36,14 +37,18 @@ pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
 pub use inspect::{Inspection, Stored, inspect};
+pub use masks::MaskFile;
 pub use paligemma_checkpoint::{
-    Checkpoint, Family, Ingest, IngestError, Kept, Manifest, MemorySource, ModelKey, Origin,
-    PackedSource, Pieces, Plan, Precision, Progress, Recipe, Source, SourceError, Stage, Store,
-    StoreError,
+    Checkpoint, Family, Ingest, IngestError, Kept, MASK_FILES, Manifest, MemorySource, ModelKey,
+    Origin, PackedSource, Pieces, Plan, Precision, Progress, Recipe, Source, SourceError, Stage,
+    Store, StoreError,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 pub use paligemma_model::{Misfit, ModelOptions};
-pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};
+pub use paligemma_processor::{
+    AlphaMap, AnswerItem, BinaryMask, Detection, Mask, Picture as DecodedPicture, PixelBox, Rle,
+    RleError, parse_answer,
+};
 pub use picture::Picture;

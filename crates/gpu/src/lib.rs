@@ -10,6 +10,7 @@
 
 mod attention;
 mod buffer;
+mod conv;
 mod device;
 mod error;
 mod kernels;
@@ -21,6 +22,7 @@ mod tensor;
 mod upload;
 
 pub use attention::{Attention, Heads, KvCache, RotaryTable};
+pub use conv::Conv;
 pub use device::{AdapterInfo, Gpu, GpuOptions};
 pub use error::GpuError;
 pub use kernels::Linear;

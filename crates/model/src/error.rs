@@ -76,6 +76,16 @@ pub enum ModelError {
         /// How many it takes.
         wanted: usize,
     },
+    /// A code that is none.
+    #[error(
+        "mask code {code} is outside the code book of {entries} entries; use the codes of the answer's <seg> tokens"
+    )]
+    MaskCode {
+        /// The code.
+        code: u16,
+        /// Entries there are.
+        entries: usize,
+    },
     /// Every logit was NaN.
     #[error(
         "the model computed no usable number; the checkpoint is damaged or the GPU driver computes wrongly: load it again or try another adapter"

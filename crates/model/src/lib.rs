@@ -1,5 +1,5 @@
-//! SigLIP, projector, Gemma 1 and 2, KV cache: the forward pass and greedy generation in terms of
-//! `gpu` functions. It reads like the paper and would not change if a kernel did.
+//! SigLIP, projector, Gemma 1 and 2, KV cache, mask decoder: the forward pass and greedy generation
+//! in terms of `gpu` functions. It reads like the paper and would not change if a kernel did.
 //!
 //! One implementation serves every checkpoint: precision is hidden in [`paligemma_gpu::Matrix`],
 //! and Gemma 1 and 2 differ by configuration.
@@ -7,6 +7,7 @@
 mod decoder;
 mod error;
 mod fit;
+mod mask_decoder;
 mod model;
 mod session;
 mod taps;
@@ -15,6 +16,7 @@ mod weights;
 
 pub use error::ModelError;
 pub use fit::{Misfit, misfits};
+pub use mask_decoder::{CODES, MASK_NUMBERS, MaskDecoder};
 pub use model::{ImageFeatures, ModelOptions, PaliGemma};
 pub use session::Session;
 pub use taps::Taps;

@@ -11,13 +11,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mask::Mask;
 use crate::tokenizer::{LOC_TOKENS, SEG_TOKENS};
 
 /// Codes of a mask: a grid of 4 by 4 entries of the mask decoder's code book, row by row.
-const MASK_CODES: usize = 16;
+pub const MASK_CODES: usize = 16;
 
 /// One object of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// What the model calls it, trimmed; empty while there is no label. Repeated labels are left
     /// as they are. Text from a model: never to be used as markup.
@@ -30,6 +31,12 @@ pub struct Detection {
     /// if the answer has exactly 16 and a box that, as written, has a width and a height.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_codes: Option<[u16; MASK_CODES]>,
+    /// The location tokens as written: y0, x0, y1, x1, in 1024ths.
+    #[serde(skip)]
+    pub locations: [u16; 4],
+    /// The mask, once the mask decoder has made it of the codes; parsing alone gives none.
+    #[serde(skip)]
+    pub mask: Option<Mask>,
 }
 
 /// A piece of an answer.
@@ -130,6 +137,8 @@ fn object(text: &str, width: u32, height: u32) -> Option<(Detection, &str)> {
             pixels(y0.max(y1), height),
         ],
         mask_codes: codes.filter(|_| x0 < x1 && y0 < y1),
+        locations: [y0, x0, y1, x1],
+        mask: None,
     };
     Some((detection, rest))
 }

@@ -135,7 +135,7 @@ impl ImageProcessor {
     /// bicubic resize.
     pub fn resize(&self, picture: &Picture) -> Vec<u8> {
         let from = (picture.width() as usize, picture.height() as usize);
-        resize(picture.rgb(), from, (self.size, self.size))
+        resize::<CHANNELS>(picture.rgb(), from, (self.size, self.size))
     }
 
     /// What the vision tower reads: `[3, size, size]`, `(level / 255 - mean) / std`.

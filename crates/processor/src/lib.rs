@@ -12,20 +12,23 @@
 //! | [`Tokenizer`] | text | token ids, and back |
 //! | [`Processor`] | pictures and a prompt | `pixel_values` and a [`Prompt`] |
 //! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
+//! | [`Mask`] | a box and the mask decoder's numbers | alpha, runs, polygons, PNG |
 
 mod answer;
 mod error;
 mod image_processor;
 mod jpeg;
+mod mask;
 mod picture;
 mod processor;
 mod resize;
 mod tokenizer;
 mod tokenizer_file;
 
-pub use answer::{AnswerItem, Detection, detections, parse_answer};
+pub use answer::{AnswerItem, Detection, MASK_CODES, detections, parse_answer};
 pub use error::{PictureError, ProcessorError};
 pub use image_processor::ImageProcessor;
+pub use mask::{AlphaMap, BinaryMask, MASK_SIDE, Mask, PixelBox, Rle, RleError};
 pub use picture::Picture;
 pub use processor::{Processor, Prompt};
 pub use tokenizer::{LOC_TOKENS, SEG_TOKENS, Tokenizer};

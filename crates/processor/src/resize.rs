@@ -1,4 +1,4 @@
-//! Pillow's bicubic `Image.resize` on 8-bit RGB, to the bit.
+//! Pillow's `Image.resize`, to the bit: bicubic on 8-bit levels, bilinear on f32 numbers.
 //!
 //! Antialiased: the filter widens with the reduction. Two passes, horizontal first (every Pillow
 //! up to 12), each with weights in fixed point of 22 fractional bits, the result of each rounded
@@ -9,13 +9,26 @@
 //! for what is more than a hundred times as tall as wide, and 13 for much more. The order here is
 //! always the same; for such slivers the levels differ a little.
 
-/// Bytes a pixel.
-const CHANNELS: usize = 3;
 /// Fractional bits of a weight: 32 less the 8 of a sample and 2 of head room, as in Pillow.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
-/// Half the filter's width in samples of the smaller of the two grids.
-const SUPPORT: f64 = 2.0;
+
+/// A kernel and half its width, in samples of the smaller of the two grids.
+#[derive(Clone, Copy)]
+struct Kernel {
+    of: fn(f64) -> f64,
+    support: f64,
+}
+
+const BICUBIC: Kernel = Kernel {
+    of: bicubic,
+    support: 2.0,
+};
+
+const BILINEAR: Kernel = Kernel {
+    of: triangle,
+    support: 1.0,
+};
 
 /// Keys' cubic convolution kernel with a = -0.5.
 ///
@@ -29,6 +42,36 @@ fn bicubic(x: f64) -> f64 {
         (((x - 5.0) * x + 8.0) * x - 4.0) * A
     } else {
         0.0
+    }
+}
+
+/// Linear interpolation.
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
+}
+
+/// Calls `each` for every output sample, in order, with its first input sample and the weights of
+/// that and the following ones, which sum up to 1.
+fn coefficients(n_in: usize, n_out: usize, kernel: Kernel, mut each: impl FnMut(usize, &[f64])) {
+    let scale = n_in as f64 / n_out as f64;
+    let filter_scale = scale.max(1.0);
+    let support = kernel.support * filter_scale;
+    let reciprocal = 1.0 / filter_scale;
+    let mut row = Vec::new();
+    for i in 0..n_out {
+        let center = (i as f64 + 0.5) * scale;
+        // `as` truncates towards zero and stops at zero: C's cast and Pillow's `if < 0` in one.
+        let first = (center - support + 0.5) as usize;
+        let last = ((center + support + 0.5) as usize).min(n_in);
+        row.clear();
+        row.extend(
+            (first..last).map(|source| (kernel.of)((source as f64 - center + 0.5) * reciprocal)),
+        );
+        let sum: f64 = row.iter().sum();
+        if sum != 0.0 {
+            row.iter_mut().for_each(|weight| *weight *= 1.0 / sum);
+        }
+        each(first, &row);
     }
 }
 
@@ -54,30 +97,11 @@ impl Filter {
     /// kernel. Rounding adds at most half a unit a weight, of which there are about 4 `n_in / n_out`:
     /// nothing beside 2^22 for sides of up to 65,535.
     fn new(n_in: usize, n_out: usize) -> Self {
-        let scale = n_in as f64 / n_out as f64;
-        let filter_scale = scale.max(1.0);
-        let support = SUPPORT * filter_scale;
-        let reciprocal = 1.0 / filter_scale;
         let mut spans = Vec::with_capacity(n_out);
         let mut weights = Vec::new();
-        let mut row = Vec::new();
-        for i in 0..n_out {
-            let center = (i as f64 + 0.5) * scale;
-            // `as` truncates towards zero and stops at zero: C's cast and Pillow's `if < 0` in one.
-            let first = (center - support + 0.5) as usize;
-            let last = ((center + support + 0.5) as usize).min(n_in);
-            row.clear();
-            row.extend(
-                (first..last).map(|source| bicubic((source as f64 - center + 0.5) * reciprocal)),
-            );
-            let sum: f64 = row.iter().sum();
+        coefficients(n_in, n_out, BICUBIC, |first, row| {
             let start = weights.len();
             weights.extend(row.iter().map(|&weight| {
-                let weight = if sum == 0.0 {
-                    weight
-                } else {
-                    weight * (1.0 / sum)
-                };
                 let fixed = weight * f64::from(1u32 << PRECISION_BITS);
                 (fixed + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
             }));
@@ -85,7 +109,7 @@ impl Filter {
                 first,
                 weights: start..weights.len(),
             });
-        }
+        });
         Self { spans, weights }
     }
 
@@ -101,8 +125,8 @@ fn to_byte(accumulator: i32) -> u8 {
     (accumulator >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// `[rows, width, 3]` to `[rows, new_width, 3]`.
-fn horizontal(rgb: &[u8], width: usize, new_width: usize) -> Vec<u8> {
+/// `[rows, width, CHANNELS]` to `[rows, new_width, CHANNELS]`.
+fn horizontal<const CHANNELS: usize>(rgb: &[u8], width: usize, new_width: usize) -> Vec<u8> {
     let filter = Filter::new(width, new_width);
     let rows = rgb.len() / (width * CHANNELS);
     let mut out = Vec::with_capacity(rows * new_width * CHANNELS);
@@ -121,10 +145,9 @@ fn horizontal(rgb: &[u8], width: usize, new_width: usize) -> Vec<u8> {
     out
 }
 
-/// `[height, width, 3]` to `[new_height, width, 3]`, whole rows at a time.
-fn vertical(rgb: &[u8], width: usize, height: usize, new_height: usize) -> Vec<u8> {
+/// `[height, stride]` to `[new_height, stride]`, whole rows at a time.
+fn vertical(rgb: &[u8], stride: usize, height: usize, new_height: usize) -> Vec<u8> {
     let filter = Filter::new(height, new_height);
-    let stride = width * CHANNELS;
     let mut sums = vec![HALF; stride];
     let mut out = Vec::with_capacity(new_height * stride);
     for (first, weights) in filter.iter() {
@@ -139,24 +162,61 @@ fn vertical(rgb: &[u8], width: usize, height: usize, new_height: usize) -> Vec<u
     out
 }
 
-/// `[height, width, 3]` to `[new_height, new_width, 3]`, bytes in, bytes out.
+/// `[height, width, CHANNELS]` to `[new_height, new_width, CHANNELS]`, bytes in, bytes out.
 ///
-/// `rgb` holds `width * height * 3` bytes, all sizes are at least 1, and the old ones at most
-/// 65,535: what `Picture` guarantees.
-pub(crate) fn resize(
-    rgb: &[u8],
+/// `levels` holds `width * height * CHANNELS` bytes, all sizes are at least 1, and the old ones at
+/// most 65,535: what `Picture` guarantees.
+pub(crate) fn resize<const CHANNELS: usize>(
+    levels: &[u8],
     (width, height): (usize, usize),
     (new_width, new_height): (usize, usize),
 ) -> Vec<u8> {
     // Every output row's span together covers every input row, so there is no row to leave out of
     // the horizontal pass.
-    let narrowed = (width != new_width).then(|| horizontal(rgb, width, new_width));
-    let narrowed = narrowed.as_deref().unwrap_or(rgb);
+    let narrowed = (width != new_width).then(|| horizontal::<CHANNELS>(levels, width, new_width));
+    let narrowed = narrowed.as_deref().unwrap_or(levels);
     if height == new_height {
         narrowed.to_vec()
     } else {
-        vertical(narrowed, new_width, height, new_height)
+        vertical(narrowed, new_width * CHANNELS, height, new_height)
     }
+}
+
+/// Bilinear, f32 in, f32 out, a column at a time from the left: `each` gets column after column of
+/// `new_height` numbers, and nothing of the new size is held.
+///
+/// `numbers` is `[height, width]`; sizes as for [`resize`].
+pub(crate) fn columns(
+    numbers: &[f32],
+    (width, height): (usize, usize),
+    (new_width, new_height): (usize, usize),
+    mut each: impl FnMut(&[f32]),
+) {
+    let mut rows = Vec::new();
+    coefficients(height, new_height, BILINEAR, |first, weights| {
+        rows.push((first, weights.to_vec()));
+    });
+    // Between the passes Pillow keeps f32; each sum is taken in f64.
+    let weighted = |samples: &mut dyn Iterator<Item = f32>, weights: &[f64]| -> f32 {
+        let products = samples.zip(weights).map(|(x, w)| f64::from(x) * w);
+        products.fold(0.0, |sum, product| sum + product) as f32
+    };
+    let mut column = Vec::with_capacity(height);
+    let mut out = Vec::with_capacity(new_height);
+    coefficients(width, new_width, BILINEAR, |left, weights| {
+        column.clear();
+        column.extend(
+            numbers
+                .chunks_exact(width)
+                .map(|row| weighted(&mut row.iter().skip(left).copied(), weights)),
+        );
+        out.clear();
+        out.extend(
+            rows.iter()
+                .map(|(top, weights)| weighted(&mut column.iter().skip(*top).copied(), weights)),
+        );
+        each(&out);
+    });
 }
 
 #[cfg(test)]
@@ -190,7 +250,7 @@ mod tests {
     #[test]
     fn a_flat_picture_stays_flat() {
         for level in [0, 1, 127, 254, 255] {
-            let out = resize(&vec![level; 37 * 11 * 3], (37, 11), (56, 56));
+            let out = resize::<3>(&vec![level; 37 * 11 * 3], (37, 11), (56, 56));
             assert_eq!(out, vec![level; 56 * 56 * 3]);
         }
     }

@@ -23,7 +23,7 @@ fn object(label: &str, bbox: [f32; 4]) -> AnswerItem {
     AnswerItem::Object(Detection {
         label: label.to_owned(),
         bbox,
-        mask_codes: None,
+        ..Detection::default()
     })
 }
 
@@ -34,8 +34,24 @@ fn middle() -> String {
     locs([256, 256, 768, 768])
 }
 
+/// Where the box is says the test; the tokens it was written with have a test of their own.
 fn parse(answer: &str) -> Vec<AnswerItem> {
-    parse_answer(answer, 1000, 1000)
+    let mut items = parse_answer(answer, 1000, 1000);
+    for item in &mut items {
+        if let AnswerItem::Object(detection) = item {
+            detection.locations = [0; 4];
+        }
+    }
+    items
+}
+
+#[test]
+fn the_locations_are_kept_as_they_were_written() {
+    for corners in [[256, 256, 768, 768], [700, 3, 2, 1023], [5, 5, 5, 5]] {
+        let found = detections(&format!("{} cat", locs(corners)), 640, 480);
+        assert_eq!(found[0].locations, corners);
+        assert_eq!(found[0].mask, None);
+    }
 }
 
 /// Vectors of Roboflow's supervision (`from_paligemma`) that the two parsers agree on.

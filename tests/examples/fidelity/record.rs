@@ -117,7 +117,7 @@ mod tests {
             detections: vec![Detection {
                 label: "cat".to_owned(),
                 bbox: [0.1, 2.0, 3.7, 4.0],
-                mask_codes: None,
+                ..Detection::default()
             }],
         };
         Answers {

@@ -177,7 +177,7 @@ mod tests {
         let detection = |(label, bbox): &Labelled<'_>| Detection {
             label: (*label).to_owned(),
             bbox: *bbox,
-            mask_codes: None,
+            ..Detection::default()
         };
         Reply {
             ids: ids.to_vec(),

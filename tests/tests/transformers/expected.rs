@@ -38,6 +38,7 @@ pub(crate) fn load(model: &str, gpu: GpuOptions, sliding_window: bool) -> Engine
             sliding_window,
             ..ModelOptions::default()
         },
+        ..LoadOptions::default()
     };
     pollster::block_on(Engine::load(source, &options, &mut |_| ()))
         .unwrap_or_else(|error| panic!("{model}: {error}"))

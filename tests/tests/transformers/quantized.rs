@@ -35,6 +35,7 @@ fn engine<S: Source>(source: S, recipe: Recipe) -> Engine {
             recipe: Some(recipe),
             ..ModelOptions::default()
         },
+        ..LoadOptions::default()
     };
     pollster::block_on(Engine::load(source, &options, &mut |_| ())).unwrap()
 }

@@ -7,13 +7,13 @@ use paligemma_engine::{
     Stopped,
 };
 
-fn demo(path: &str) -> PathBuf {
+pub(crate) fn demo(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../web/demo")
         .join(path)
 }
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let options = LoadOptions {
         gpu: GpuOptions {
             baseline_limits: true,
@@ -29,6 +29,26 @@ fn engine() -> Engine {
     .unwrap()
 }
 
+/// What is known of a sample picture, and the picture.
+pub(crate) fn sample(scene: usize) -> (serde_json::Value, Picture) {
+    let record = std::fs::read(demo(&format!("samples/scene{scene:02}.json"))).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let file = demo("samples").join(record["image"].as_str().unwrap());
+    let picture = Picture::decode(&std::fs::read(file).unwrap()).unwrap();
+    (record, picture)
+}
+
+/// Answers a prompt in full.
+pub(crate) fn run_prompt(
+    engine: &mut Engine,
+    picture: &Picture,
+    prompt: &str,
+    on_event: &mut dyn FnMut(Event),
+) -> paligemma_engine::Answer {
+    let cancel = CancelToken::default();
+    run(engine, picture, prompt, 256, &cancel, on_event)
+}
+
 fn ids(value: &serde_json::Value) -> Vec<u32> {
     let all = value.as_array().unwrap().iter();
     all.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
@@ -40,10 +60,7 @@ fn every_sample_prompt_is_answered_as_by_transformers() {
     let mut engine = engine();
     let mut prompts = 0;
     for scene in 0..12 {
-        let record = std::fs::read(demo(&format!("samples/scene{scene:02}.json"))).unwrap();
-        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        let file = demo("samples").join(record["image"].as_str().unwrap());
-        let picture = Picture::decode(&std::fs::read(file).unwrap()).unwrap();
+        let (record, picture) = sample(scene);
         for output in record["outputs"].as_array().unwrap() {
             let prompt = output["prompt"].as_str().unwrap();
             let answer = run(

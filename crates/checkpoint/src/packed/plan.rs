@@ -6,6 +6,7 @@ use std::fmt;
 use crate::checkpoint::Checkpoint;
 use crate::digest::Digest;
 use crate::error::CheckpointError;
+use crate::mask::MASK_FILES;
 use crate::recipe::{Recipe, Storage};
 use crate::source::Source;
 use crate::tensor::TensorInfo;
@@ -189,8 +190,16 @@ impl Plan {
         });
         let inputs = inputs.collect();
         let mut files = Vec::new();
-        for path in SIDE_FILES {
+        let mut has_masks = false;
+        for path in SIDE_FILES.into_iter().chain(MASK_FILES) {
+            let is_of_masks = MASK_FILES.contains(&path);
+            // One mask decoder is enough. Without one the plan is what it was before there was such
+            // a file, and so is its key.
+            if is_of_masks && has_masks {
+                continue;
+            }
             if let Some(bytes) = source.size(path).await? {
+                has_masks |= is_of_masks;
                 if bytes > LARGEST_SIDE_FILE {
                     return Err(CheckpointError::File {
                         file: path.to_owned(),

@@ -10,6 +10,7 @@ mod twins;
 
 mod argmax;
 mod attention;
+mod conv;
 mod device;
 mod elementwise;
 mod linear;
@@ -49,6 +50,8 @@ kernels! {
     argmax => argmax::stages();
     argmax_parts => argmax::stretches();
     attention => attention::attention();
+    conv => conv::conv();
+    conv_transposed => conv::conv_transposed();
     embed_bf16 => rows::embed(Precision::BF16);
     embed_f16 => rows::embed(Precision::F16);
     embed_f32 => rows::embed(Precision::F32);

@@ -1,7 +1,7 @@
 //! Every function of the recorder refuses shapes that do not fit, and says which kernel.
 
 use paligemma_checkpoint::{Packed, Precision};
-use paligemma_gpu::{Attention, Gpu, GpuError, Heads, Linear, Recorder, Tensor};
+use paligemma_gpu::{Attention, Conv, Gpu, GpuError, Heads, Linear, Recorder, Tensor};
 
 use super::device::open;
 
@@ -72,6 +72,46 @@ fn patchify() {
         (8, 0, tensor(&gpu, 4, 48)),
     ] {
         refused(&gpu, "patchify", |r| r.patchify(&pixels, side, patch, &y));
+    }
+}
+
+#[test]
+fn convolutions() {
+    let gpu = open();
+    let t = |rows, columns| tensor(&gpu, rows, columns);
+    let (x, y, grown) = (t(2 * 9, 4), t(2 * 9, 6), t(2 * 36, 6));
+    let (w, bias) = (t(6 * 9, 4), t(1, 6));
+    let wide = t(6 * 16, 4);
+    let (short_bias, tall_bias) = (t(1, 5), t(2, 6));
+    let (broad, narrow) = (t(6 * 9, 5), t(6 * 16, 3));
+    let of = |weight, bias, kernel| Conv {
+        weight,
+        bias,
+        kernel,
+        relu: false,
+        accumulate: false,
+    };
+    for (side, conv, y) in [
+        (2, of(&w, &bias, 3), &y),
+        (0, of(&w, &bias, 3), &y),
+        (3, of(&w, &bias, 1), &y),
+        (3, of(&wide, &bias, 4), &y),
+        (3, of(&w, &short_bias, 3), &y),
+        (3, of(&w, &tall_bias, 3), &y),
+        (3, of(&broad, &bias, 3), &y),
+        (3, of(&w, &bias, 3), &grown),
+    ] {
+        refused(&gpu, "conv", |r| r.conv(&x, side, conv, y));
+    }
+    for (side, conv, y) in [
+        (3, of(&w, &bias, 3), &grown),
+        (3, of(&wide, &bias, 4), &y),
+        (4, of(&wide, &bias, 4), &grown),
+        (3, of(&narrow, &bias, 4), &grown),
+    ] {
+        refused(&gpu, "conv_transposed", |r| {
+            r.conv_transposed(&x, side, conv, y)
+        });
     }
 }
 

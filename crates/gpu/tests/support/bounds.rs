@@ -90,6 +90,32 @@ pub(crate) fn linear(dots: &[Dot], length: usize, outputs: usize, then: Then<'_>
         .collect()
 }
 
+/// As many sums as there are outputs a pixel, of length `length`, and what follows them: a bias, a
+/// rectifier (which brings numbers no further apart), and what the result is added to.
+pub(crate) fn conv(
+    sums: &[Dot],
+    length: usize,
+    bias: &[f32],
+    relu: bool,
+    before: Option<&[f32]>,
+) -> Vec<Bounded> {
+    sums.iter()
+        .enumerate()
+        .map(|(i, of)| {
+            let mut value = of.sum + f64::from(bias[i % bias.len()]);
+            let mut bound = dot(*of, length) + U * value.abs();
+            if relu {
+                value = value.max(0.0);
+            }
+            if let Some(before) = before {
+                value += f64::from(before[i]);
+                bound += U * value.abs();
+            }
+            Bounded { value, bound }
+        })
+        .collect()
+}
+
 /// The activation's error times `up`, and the product's rounding.
 pub(crate) fn geglu(up: &[f32], gate: &[f32], values: &[f64]) -> Vec<Bounded> {
     up.iter()

@@ -8,6 +8,15 @@ pub(crate) struct Dot {
     pub(crate) magnitude: f64,
 }
 
+impl Dot {
+    /// Adds a product.
+    pub(crate) fn add(&mut self, x: f32, w: f32) {
+        let product = f64::from(x) * f64::from(w);
+        self.sum += product;
+        self.magnitude += product.abs();
+    }
+}
+
 /// x · wᵀ, x `[_, columns]`, w `[outputs, columns]`, row after row.
 pub(crate) fn matmul(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
     x.chunks(columns)
@@ -18,9 +27,7 @@ pub(crate) fn matmul(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
 fn dot(x: &[f32], w: &[f32]) -> Dot {
     let mut out = Dot::default();
     for (x, w) in x.iter().zip(w) {
-        let product = f64::from(*x) * f64::from(*w);
-        out.sum += product;
-        out.magnitude += product.abs();
+        out.add(*x, *w);
     }
     out
 }

@@ -11,6 +11,8 @@
 pub(crate) mod add;
 pub(crate) mod argmax;
 pub(crate) mod attention;
+pub(crate) mod conv;
+pub(crate) mod conv_transposed;
 pub(crate) mod embed;
 pub(crate) mod geglu;
 pub(crate) mod layer_norm;

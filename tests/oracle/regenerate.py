@@ -20,10 +20,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 from compare import FIXTURES, compare, report  # noqa: E402
-from oracle import fixture, preprocess, quantized, tokenizer  # noqa: E402
+from oracle import fixture, lora, preprocess, quantized, tokenizer  # noqa: E402
 from oracle.presets import PRESETS  # noqa: E402
 
-PARTS = (*PRESETS, "preprocess", "quant")
+PARTS = (*PRESETS, "preprocess", "quant", "lora")
 
 
 def arguments() -> argparse.Namespace:
@@ -49,10 +49,13 @@ def arguments() -> argparse.Namespace:
 
 
 def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> None:
-    # Quantization starts from the fixture of its preset.
-    order = sorted(parts, key=PARTS.index)
-    if "quant" in order and quantized.PRESET not in order:
-        order.insert(0, quantized.PRESET)
+    # Quantization starts from the fixture of its preset, and adapters from those of theirs.
+    needed = set(parts)
+    if "quant" in needed:
+        needed.add(quantized.PRESET)
+    if "lora" in needed:
+        needed.update(lora.ADAPTERS)
+    order = sorted(needed, key=PARTS.index)
     there = [part for part in order if (out / part).exists()]
     if there:
         raise SystemExit(
@@ -65,6 +68,8 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
             preprocess.build(folder)
         elif part == "quant":
             quantized.build(out / quantized.PRESET, folder)
+        elif part == "lora":
+            lora.build(out, folder)
         else:
             fixture.build(part, folder, made)
 

@@ -14,6 +14,7 @@ mod error;
 mod fields;
 mod header;
 mod index;
+mod lora;
 mod names;
 mod packed;
 mod quantize;
@@ -26,6 +27,7 @@ pub use checkpoint::{Checkpoint, WeightFile};
 pub use config::{Config, Family, TextConfig, VisionConfig};
 pub use digest::{Digest, NotADigest};
 pub use error::CheckpointError;
+pub use lora::{AdapterOrigin, AdapterSummary, LoraAdapter};
 pub use names::{canonical_name, expected_tensors};
 #[cfg(not(target_arch = "wasm32"))]
 pub use packed::FolderStore;

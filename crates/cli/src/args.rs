@@ -57,6 +57,11 @@ pub(crate) struct Input {
     /// as they are stored; a packed model has its own
     #[arg(long, value_name = "NAME", value_parser = recipe)]
     pub(crate) recipe: Option<Recipe>,
+    /// Folder of a LoRA adapter in PEFT's format (adapter_config.json, adapter_model.safetensors),
+    /// merged into the weights while they load; the model must be the checkpoint it was trained on,
+    /// not packed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]
@@ -97,6 +102,9 @@ pub(crate) struct ConvertArgs {
     /// Folder to write to; it is made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Folder of a LoRA adapter in PEFT's format, merged into the weights before they are packed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Hub repository the checkpoint came from, for the manifest: google/paligemma2-3b-mix-224
     #[arg(long, value_name = "NAME")]
     pub(crate) repository: Option<String>,
@@ -113,6 +121,9 @@ pub(crate) struct InspectArgs {
     /// Precision for which to say what would not fit the GPU; a packed model has its own
     #[arg(long, value_name = "NAME", value_parser = recipe)]
     pub(crate) recipe: Option<Recipe>,
+    /// Folder of a LoRA adapter in PEFT's format: what it is, and whether it fits the model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
 }
 
 fn recipe(name: &str) -> Result<Recipe, String> {

@@ -1,6 +1,7 @@
 //! The `paligemma` command: run a model on pictures, look into a forward pass, pack a checkpoint,
 //! inspect either. Everything happens on this machine.
 
+mod adapter;
 mod args;
 mod convert;
 mod failure;

@@ -5,6 +5,7 @@ use paligemma_engine::{
 };
 use serde_json::json;
 
+use crate::adapter;
 use crate::args::{Input, RunArgs};
 use crate::failure::{Failure, print};
 use crate::progress::Progress;
@@ -56,7 +57,9 @@ pub(crate) async fn open(
         },
         ..LoadOptions::default()
     };
-    let engine = Engine::load(Folder::new(&input.model), &options, &mut |event| {
+    let adapter = adapter::open(input.adapter.as_deref()).await?;
+    let model = Folder::new(&input.model);
+    let engine = Engine::load_adapted(model, adapter, &options, &mut |event| {
         progress.show(&event);
     })
     .await

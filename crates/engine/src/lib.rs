@@ -35,11 +35,11 @@ pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
-pub use inspect::{Inspection, Stored, inspect};
+pub use inspect::{Inspection, Stored, inspect, inspect_adapted};
 pub use paligemma_checkpoint::{
-    Checkpoint, Family, Ingest, IngestError, Kept, Manifest, MemorySource, ModelKey, Origin,
-    PackedSource, Pieces, Plan, Precision, Progress, Recipe, Source, SourceError, Stage, Store,
-    StoreError,
+    AdapterOrigin, AdapterSummary, Checkpoint, Family, Ingest, IngestError, Kept, LoraAdapter,
+    Manifest, MemorySource, ModelKey, Origin, PackedSource, Pieces, Plan, Precision, Progress,
+    Recipe, Source, SourceError, Stage, Store, StoreError,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};

@@ -5,6 +5,7 @@ mod bad_config;
 mod bad_index;
 mod bad_weights;
 mod config;
+mod lora;
 mod names;
 mod open;
 mod packed;

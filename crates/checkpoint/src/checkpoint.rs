@@ -178,6 +178,14 @@ impl<S: Source> Checkpoint<S> {
         )
     }
 
+    /// As [`Checkpoint::file`], of a folder that may have no weights.
+    ///
+    /// # Errors
+    /// If the file is larger or cannot be read.
+    pub async fn side_file(source: &S, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        small_file(source, name, LARGEST_FILE).await
+    }
+
     /// Where the files come from.
     pub fn source(&self) -> &S {
         &self.source

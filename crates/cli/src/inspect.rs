@@ -5,6 +5,7 @@ use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection, Recipe, inspect_adap
 use crate::adapter;
 use crate::args::InspectArgs;
 use crate::failure::{Failure, print};
+use crate::prompts;
 
 /// `paligemma inspect`.
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
@@ -16,6 +17,7 @@ pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::about(&args.model, &error))?;
     let mut out = describe(&found);
+    out.push_str(&prompts::describe(&args.model, &found));
     match &gpu {
         Ok(gpu) => {
             let info = gpu.info();

@@ -3,6 +3,7 @@ use std::path::Path;
 use paligemma_engine::{
     Answer, CancelToken, Engine, Folder, LoadOptions, ModelOptions, Picture, Prompt, RunRequest,
 };
+use paligemma_tasks::referred;
 use serde_json::json;
 
 use crate::adapter;
@@ -29,7 +30,8 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.json {
         print(&as_json(&answer, &engine)?)
     } else {
-        print(&as_text(&answer))
+        let asked = args.input.prompt.as_deref().unwrap_or_default();
+        print(&as_text(&answer, referred(asked)))
     }
 }
 
@@ -104,15 +106,15 @@ fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
         .map_err(failed)
 }
 
-fn as_text(answer: &Answer) -> String {
+/// An object without a label is `referred`, what the prompt refers to.
+fn as_text(answer: &Answer, referred: Option<&str>) -> String {
     use std::fmt::Write as _;
     let mut out = format!("{}\n", answer.text);
     for found in &answer.detections {
         let [x0, y0, x1, y1] = found.bbox;
-        let label = if found.label.is_empty() {
-            "(no label)"
-        } else {
-            &found.label
+        let label = match found.label.as_str() {
+            "" => referred.unwrap_or("(no label)"),
+            label => label,
         };
         let _ = writeln!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
     }

@@ -29,6 +29,7 @@ mod error;
 mod features;
 mod forward;
 mod inspect;
+mod mask;
 mod picture;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
@@ -36,6 +37,7 @@ pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
 pub use inspect::{Inspection, Stored, inspect, inspect_adapted};
+pub use mask::{MaskRequest, attention_mask};
 pub use paligemma_checkpoint::{
     AdapterOrigin, AdapterSummary, Checkpoint, Family, Ingest, IngestError, Kept, LoraAdapter,
     Manifest, MemorySource, ModelKey, Origin, PackedSource, Pieces, Plan, Precision, Progress,
@@ -45,5 +47,7 @@ pub use paligemma_checkpoint::{
 pub use paligemma_checkpoint::{Folder, FolderStore};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 pub use paligemma_model::{Misfit, ModelOptions};
-pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};
+pub use paligemma_processor::{
+    AnswerItem, AttentionMask, Detection, Picture as DecodedPicture, parse_answer,
+};
 pub use picture::Picture;

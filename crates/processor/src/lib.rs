@@ -11,12 +11,16 @@
 //! | [`ImageProcessor`] | a [`Picture`] | `pixel_values`, `[3, size, size]` |
 //! | [`Tokenizer`] | text | token ids, and back |
 //! | [`Processor`] | pictures and a prompt | `pixel_values` and a [`Prompt`] |
+//! | [`AttentionMask`] | a prompt | a picture of who attends to whom |
 //! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
 
 mod answer;
 mod error;
 mod image_processor;
 mod jpeg;
+mod mask;
+mod mask_svg;
+mod mask_text;
 mod picture;
 mod processor;
 mod resize;
@@ -26,6 +30,7 @@ mod tokenizer_file;
 pub use answer::{AnswerItem, Detection, detections, parse_answer};
 pub use error::{PictureError, ProcessorError};
 pub use image_processor::ImageProcessor;
+pub use mask::{AttentionMask, Cell, Layers};
 pub use picture::Picture;
 pub use processor::{Processor, Prompt};
 pub use tokenizer::{LOC_TOKENS, SEG_TOKENS, Tokenizer};

@@ -6,6 +6,7 @@
 mod adapter;
 mod bad_input;
 mod contract;
+mod mask;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

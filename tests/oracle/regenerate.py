@@ -20,10 +20,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 from compare import FIXTURES, compare, report  # noqa: E402
-from oracle import fixture, lora, masks, preprocess, quantized, tokenizer  # noqa: E402
+from oracle import attention_masks, fixture, lora, preprocess, quantized, tokenizer  # noqa: E402
 from oracle.presets import PRESETS  # noqa: E402
 
-PARTS = (*PRESETS, "preprocess", "quant", "lora", "mask")
+PARTS = (*PRESETS, "preprocess", "quant", "lora", "attention_mask")
 
 
 def arguments() -> argparse.Namespace:
@@ -53,8 +53,8 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
     needed = set(parts)
     if "quant" in needed:
         needed.add(quantized.PRESET)
-    if "mask" in needed:
-        needed.update(masks.MODELS)
+    if "attention_mask" in needed:
+        needed.update(attention_masks.MODELS)
     if "lora" in needed:
         needed.update(lora.ADAPTERS)
     order = sorted(needed, key=PARTS.index)
@@ -72,8 +72,8 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
             quantized.build(out / quantized.PRESET, folder)
         elif part == "lora":
             lora.build(out, folder)
-        elif part == "mask":
-            masks.build(out, folder)
+        elif part == "attention_mask":
+            attention_masks.build(out, folder)
         else:
             fixture.build(part, folder, made)
 

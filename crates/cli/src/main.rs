@@ -3,11 +3,11 @@
 
 mod adapter;
 mod args;
+mod attention_mask;
 mod convert;
 mod failure;
 mod forward;
 mod inspect;
-mod mask;
 mod progress;
 mod prompts;
 mod run;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Forward(args) => pollster::block_on(forward::forward(&args)),
         Command::Convert(args) => pollster::block_on(convert::convert(&args)),
         Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
-        Command::Mask(args) => pollster::block_on(mask::mask(&args)),
+        Command::Mask(args) => pollster::block_on(attention_mask::mask(&args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,20 +24,20 @@
 //! nothing here knows which.
 
 mod answer;
+mod attention_mask;
 mod engine;
 mod error;
 mod features;
 mod forward;
 mod inspect;
-mod mask;
 mod picture;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
+pub use attention_mask::{MaskRequest, attention_mask};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
 pub use inspect::{Inspection, Stored, inspect, inspect_adapted};
-pub use mask::{MaskRequest, attention_mask};
 pub use paligemma_checkpoint::{
     AdapterOrigin, AdapterSummary, Checkpoint, Family, Ingest, IngestError, Kept, LoraAdapter,
     Manifest, MemorySource, ModelKey, Origin, PackedSource, Pieces, Plan, Precision, Progress,

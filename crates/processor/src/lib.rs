@@ -15,12 +15,12 @@
 //! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
 
 mod answer;
+mod attention_mask;
+mod attention_mask_svg;
+mod attention_mask_text;
 mod error;
 mod image_processor;
 mod jpeg;
-mod mask;
-mod mask_svg;
-mod mask_text;
 mod picture;
 mod processor;
 mod resize;
@@ -28,9 +28,9 @@ mod tokenizer;
 mod tokenizer_file;
 
 pub use answer::{AnswerItem, Detection, detections, parse_answer};
+pub use attention_mask::{AttentionMask, Cell, Layers};
 pub use error::{PictureError, ProcessorError};
 pub use image_processor::ImageProcessor;
-pub use mask::{AttentionMask, Cell, Layers};
 pub use picture::Picture;
 pub use processor::{Processor, Prompt};
 pub use tokenizer::{LOC_TOKENS, SEG_TOKENS, Tokenizer};

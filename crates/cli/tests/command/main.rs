@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod adapter;
+mod attention_mask;
 mod bad_input;
 mod contract;
-mod mask;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

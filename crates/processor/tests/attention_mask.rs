@@ -19,7 +19,7 @@ fn documented(window: Option<usize>) -> AttentionMask {
 #[test]
 fn masks_are_those_that_transformers_builds() {
     for (model, kinds) in [("pg1_mqa", 1), ("pg2_odd", 2)] {
-        let folder = fixtures().join("mask");
+        let folder = fixtures().join("attention_mask");
         let described = json(folder.join(format!("{model}.json")));
         let bytes = read(folder.join(format!("{model}.safetensors")));
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
@@ -76,7 +76,7 @@ fn masks_are_those_that_transformers_builds() {
 #[test]
 fn a_window_hides_what_is_far_back_from_the_suffix_alone() {
     // The suffix of `question` is longer than the window of nine.
-    let bytes = read(fixtures().join("mask/pg2_odd.safetensors"));
+    let bytes = read(fixtures().join("attention_mask/pg2_odd.safetensors"));
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let (_, full) = tensor(&file, "question.full_attention");
     let (_, sliding) = tensor(&file, "question.sliding_attention");

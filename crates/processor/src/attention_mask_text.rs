@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::mask::{AttentionMask, Cell, Layers};
+use crate::attention_mask::{AttentionMask, Cell, Layers};
 
 const GREEN: &str = "\x1b[92m";
 const YELLOW: &str = "\x1b[93m";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::mask::{AttentionMask, Cell, Layers};
+use crate::attention_mask::{AttentionMask, Cell, Layers};
 
 /// The side of a matrix, about; cells are whole pixels.
 const SIDE: usize = 560;

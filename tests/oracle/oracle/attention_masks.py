@@ -1,4 +1,4 @@
-"""`tests/fixtures/mask`: the attention masks that transformers builds for a prompt with an answer.
+"""`tests/fixtures/attention_mask`: the attention masks that transformers builds for a prompt with an answer.
 
 Taken where the decoder receives them, 1 where a token attends, with the token types that the
 processor returns. Sliding layers are those of a model with a window of its own.

@@ -20,10 +20,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 from compare import FIXTURES, compare, report  # noqa: E402
-from oracle import fixture, masks, preprocess, quantized, tokenizer  # noqa: E402
+from oracle import (  # noqa: E402
+    attention_masks,
+    fixture,
+    lora,
+    masks,
+    preprocess,
+    quantized,
+    tokenizer,
+)
 from oracle.presets import PRESETS  # noqa: E402
 
-PARTS = (*PRESETS, "masks", "preprocess", "quant")
+PARTS = (*PRESETS, "masks", "preprocess", "quant", "lora", "attention_mask")
 
 
 def arguments() -> argparse.Namespace:
@@ -49,10 +57,15 @@ def arguments() -> argparse.Namespace:
 
 
 def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> None:
-    # Quantization starts from the fixture of its preset.
-    order = sorted(parts, key=PARTS.index)
-    if "quant" in order and quantized.PRESET not in order:
-        order.insert(0, quantized.PRESET)
+    # Quantization starts from the fixture of its preset, and adapters from those of theirs.
+    needed = set(parts)
+    if "quant" in needed:
+        needed.add(quantized.PRESET)
+    if "attention_mask" in needed:
+        needed.update(attention_masks.MODELS)
+    if "lora" in needed:
+        needed.update(lora.ADAPTERS)
+    order = sorted(needed, key=PARTS.index)
     there = [part for part in order if (out / part).exists()]
     if there:
         raise SystemExit(
@@ -67,6 +80,10 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
             masks.build(folder)
         elif part == "quant":
             quantized.build(out / quantized.PRESET, folder)
+        elif part == "lora":
+            lora.build(out, folder)
+        elif part == "attention_mask":
+            attention_masks.build(out, folder)
         else:
             fixture.build(part, folder, made)
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use leptos::prelude::*;
 use paligemma_browser::protocol::{AdapterInfo, Answer, Detection, ModelInfo, Problem, Stopped};
 use paligemma_scenes::Truth;
+use paligemma_tasks::{Template, referred};
 
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
@@ -25,6 +26,8 @@ pub(crate) struct Page {
     pub(crate) composing: RwSignal<bool>,
     /// The prompt as it stands in its field.
     pub(crate) prompt: RwSignal<String>,
+    /// The prompts that the model knows; none for the demo model, whose tasks the page has itself.
+    pub(crate) templates: RwSignal<&'static [Template]>,
     /// The person has typed the prompt, so the page no longer suggests one.
     pub(crate) prompt_typed: RwSignal<bool>,
     /// The latest answer, complete or not.
@@ -156,6 +159,21 @@ impl Reply {
         }
     }
 
+    /// The objects so far, as people are shown them: once the answer is complete, an object that
+    /// the model gave no label is what the prompt refers to.
+    fn shown(&self) -> Vec<Detection> {
+        let mut detections = self.detections.clone();
+        let referred = self.answer.as_ref().and_then(|_| referred(&self.prompt));
+        if let Some(referred) = referred {
+            for detection in &mut detections {
+                if detection.label.is_empty() {
+                    referred.clone_into(&mut detection.label);
+                }
+            }
+        }
+        detections
+    }
+
     /// Whether the prompt asks for boxes rather than words.
     pub(crate) fn asks_for_boxes(&self) -> bool {
         match preset::read(&self.prompt) {
@@ -182,6 +200,7 @@ impl Page {
             picture_problem: RwSignal::new(None),
             composing: RwSignal::new(false),
             prompt: RwSignal::new(String::new()),
+            templates: RwSignal::new(&[]),
             prompt_typed: RwSignal::new(false),
             reply: RwSignal::new(None),
             pointed: RwSignal::new(None),
@@ -193,12 +212,8 @@ impl Page {
     /// The detections of the latest answer, so far.
     pub(crate) fn detections(self) -> Memo<Vec<Detection>> {
         Memo::new(move |_| {
-            self.reply.with(|reply| {
-                reply
-                    .as_ref()
-                    .map(|r| r.detections.clone())
-                    .unwrap_or_default()
-            })
+            self.reply
+                .with(|reply| reply.as_ref().map(Reply::shown).unwrap_or_default())
         })
     }
 
@@ -268,6 +283,25 @@ mod tests {
             answer: Some(answer),
             ..Reply::to(prompt.to_owned())
         }
+    }
+
+    #[test]
+    fn an_object_without_a_label_is_what_was_asked_for() {
+        let shown = |prompt: &str, complete: bool| {
+            let mut reply = answered(prompt, Stopped::Eos);
+            reply.detections[0].label = String::new();
+            if !complete {
+                reply.answer = None;
+            }
+            reply.shown()[0].label.clone()
+        };
+        assert_eq!(shown("the left dog", true), "the left dog");
+        assert_eq!(shown("segment the left dog", true), "the left dog");
+        // It may still be on its way.
+        assert_eq!(shown("the left dog", false), "");
+        assert_eq!(shown("detect cat ; dog", true), "");
+        let labelled = answered("the left dog", Stopped::Eos);
+        assert_eq!(labelled.shown()[0].label, "cat");
     }
 
     #[test]

@@ -170,6 +170,14 @@ impl Client {
         self.inner.request(build, Beside::Nothing, on_event)
     }
 
+    /// Draws who attends to whom in `prompt` with the answer `suffix`, by the tokens of the model
+    /// that is loaded; `on_event` gets `Mask` or `Failed`. It waits for what runs before it.
+    pub fn mask(&self, prompt: &str, suffix: &str, on_event: impl FnMut(Event) + 'static) {
+        let (prompt, suffix) = (prompt.to_owned(), suffix.to_owned());
+        let build = |id| Request::Mask { id, prompt, suffix };
+        self.inner.request(build, Beside::Nothing, on_event);
+    }
+
     /// Stops the request with this id: a run ends at its next token, with `Done` and what was
     /// generated so far; a fetch ends with `Paused`, and what has arrived is kept; a load ends
     /// with `Failed`. Without effect when it has ended.
@@ -210,14 +218,13 @@ impl Drop for PictureHandle {
 /// The worker's base is its own script, not the page: what the page means is settled here. What
 /// is not a URL goes as it is, for the worker to complain about.
 fn absolute(mut wanted: Wanted) -> Wanted {
-    let (ModelSource::Url { url } | ModelSource::Hub { base_url: url, .. }) = &mut wanted.source
-    else {
-        return wanted;
-    };
-    if let Some(base) = environment::base_url()
-        && let Ok(absolute) = web_sys::Url::new_with_base(url, &base)
-    {
-        *url = absolute.href();
+    for source in [Some(&mut wanted.source), wanted.adapter.as_mut()] {
+        if let Some(ModelSource::Url { url } | ModelSource::Hub { base_url: url, .. }) = source
+            && let Some(base) = environment::base_url()
+            && let Ok(absolute) = web_sys::Url::new_with_base(url, &base)
+        {
+            *url = absolute.href();
+        }
     }
     wanted
 }

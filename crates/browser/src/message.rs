@@ -115,6 +115,11 @@ impl Files {
         self.0.push(&Array::of2(&JsValue::from_str(path), file));
     }
 
+    /// The same files, to which more may be added without these knowing.
+    pub fn copied(&self) -> Self {
+        Self(self.0.slice(0, self.0.length()))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.length() == 0

@@ -9,7 +9,8 @@ mod models;
 use serde::{Deserialize, Serialize};
 
 pub use self::models::{
-    FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Waiting, Wanted,
+    ADAPTER_FILES, FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token,
+    Waiting, Wanted,
 };
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
@@ -99,6 +100,15 @@ pub enum Request {
         /// Most tokens to generate.
         max_new_tokens: usize,
     },
+    /// Draw who attends to whom in a prompt with its answer; answered by `Mask` or `Failed`.
+    Mask {
+        /// Identifies the answers.
+        id: u32,
+        /// The prompt as typed.
+        prompt: String,
+        /// The answer, without the end token.
+        suffix: String,
+    },
     /// Stop the request with this id: a run at its next token, which ends it with `Done` and
     /// `Stopped::Cancelled`; a fetch at once, which ends it with `Paused`; a load at once, which
     /// ends it with `Failed` and `ProblemKind::Cancelled`.
@@ -119,7 +129,8 @@ impl Request {
             | Request::Library { id }
             | Request::Delete { id, .. }
             | Request::Picture { id, .. }
-            | Request::Run { id, .. } => Some(*id),
+            | Request::Run { id, .. }
+            | Request::Mask { id, .. } => Some(*id),
             Request::DropPicture { .. } | Request::Cancel { .. } | Request::Hurry { .. } => None,
         }
     }
@@ -233,6 +244,15 @@ pub enum Event {
         /// The answer.
         answer: Answer,
     },
+    /// Who attends to whom.
+    Mask {
+        /// The `Mask` request this answers.
+        id: u32,
+        /// An SVG document; what comes from the prompt is escaped in it.
+        svg: String,
+        /// What it shows, in words.
+        description: String,
+    },
     /// A request failed; the worker goes on listening.
     Failed {
         /// The request this answers.
@@ -260,6 +280,7 @@ impl Event {
             | Event::Prefill { id, .. }
             | Event::Token { id, .. }
             | Event::Done { id, .. }
+            | Event::Mask { id, .. }
             | Event::Failed { id, .. } => Some(*id),
         }
     }
@@ -275,6 +296,7 @@ impl Event {
                 | Event::Library { .. }
                 | Event::Picture { .. }
                 | Event::Done { .. }
+                | Event::Mask { .. }
                 | Event::Failed { .. }
         )
     }

@@ -1,5 +1,6 @@
 //! The worker's side: hosts the engine and answers the page's requests.
 
+mod adapter;
 mod connect;
 mod convert;
 mod host;

@@ -6,8 +6,8 @@
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
-    AdapterInfo, Answer, Detection, Event, ModelInfo, Problem, ProblemKind, Request, Stopped,
-    Timings, Wanted,
+    AdapterInfo, Answer, Detection, Event, ModelInfo, ModelSource, Problem, ProblemKind, Request,
+    Stopped, Timings, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -60,6 +60,18 @@ fn requests() -> Vec<Request> {
             pictures: vec![],
             prompt: String::new(),
             max_new_tokens: 0,
+        },
+        Request::Load {
+            id: 4,
+            wanted: Wanted {
+                adapter: Some(ModelSource::Files),
+                ..Wanted::folder("x")
+            },
+        },
+        Request::Mask {
+            id: 5,
+            prompt: "<img> detect cat".to_owned(),
+            suffix: "<loc0001>".to_owned(),
         },
         Request::Cancel { id: 2 },
     ]

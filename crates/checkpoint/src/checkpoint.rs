@@ -5,6 +5,7 @@ use crate::digest::Digest;
 use crate::error::{CheckpointError, DOWNLOAD_AGAIN, OTHER_CHECKPOINT, shown};
 use crate::header::{Entry, read_header};
 use crate::index::{INDEX_FILE, SINGLE_FILE, parse_index};
+use crate::lora::{LoraAdapter, Overlay};
 use crate::names::{canonical_name, expected_tensors};
 use crate::slices::Slices;
 use crate::source::{Source, check_path, read_exact};
@@ -38,6 +39,7 @@ pub struct Checkpoint<S> {
     files: Vec<WeightFile>,
     tensors: Vec<TensorInfo>,
     ignored: Vec<String>,
+    adapter: Option<Overlay<S>>,
 }
 
 impl<S: Source> Checkpoint<S> {
@@ -103,7 +105,30 @@ impl<S: Source> Checkpoint<S> {
             files: read,
             tensors,
             ignored,
+            adapter: None,
         })
+    }
+
+    /// The same checkpoint with an adapter, which is merged into the weights as they are read.
+    ///
+    /// # Errors
+    /// If the adapter is for another model: it names a layer that is not there, or one of another
+    /// size. No weight is read.
+    pub fn with_adapter(self, adapter: LoraAdapter<S>) -> Result<Self, CheckpointError> {
+        let adapter = Overlay::new(adapter, &self.tensors)?;
+        Ok(Self {
+            adapter: Some(adapter),
+            ..self
+        })
+    }
+
+    /// The adapter, if there is one.
+    pub fn adapter(&self) -> Option<&LoraAdapter<S>> {
+        self.adapter.as_ref().map(Overlay::adapter)
+    }
+
+    pub(crate) fn overlay(&self) -> Option<&Overlay<S>> {
+        self.adapter.as_ref()
     }
 
     /// The model's configuration.
@@ -142,9 +167,23 @@ impl<S: Source> Checkpoint<S> {
     }
 
     /// The weights, in the order of [`tensors`](Self::tensors), in slices of
-    /// whole rows. The source is read about `max_bytes` at a time.
+    /// whole rows, merged with the adapter if there is one. The source is read about `max_bytes`
+    /// at a time.
     pub fn slices(&self, max_bytes: usize) -> Slices<'_, S> {
-        Slices::new(&self.source, &self.tensors, max_bytes)
+        Slices::new(
+            &self.source,
+            &self.tensors,
+            self.adapter.as_ref(),
+            max_bytes,
+        )
+    }
+
+    /// As [`Checkpoint::file`], of a folder that may have no weights.
+    ///
+    /// # Errors
+    /// If the file is larger or cannot be read.
+    pub async fn side_file(source: &S, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        small_file(source, name, LARGEST_FILE).await
     }
 
     /// Where the files come from.

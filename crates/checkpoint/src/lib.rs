@@ -14,6 +14,7 @@ mod error;
 mod fields;
 mod header;
 mod index;
+mod lora;
 mod mask;
 mod names;
 mod packed;
@@ -27,6 +28,7 @@ pub use checkpoint::{Checkpoint, WeightFile};
 pub use config::{Config, Family, TextConfig, VisionConfig};
 pub use digest::{Digest, NotADigest};
 pub use error::CheckpointError;
+pub use lora::{AdapterOrigin, AdapterSummary, LoraAdapter};
 pub use mask::{LARGEST_MASK_FILE, MASK_FILES, MaskWeights};
 pub use names::{canonical_name, expected_tensors};
 pub use packed::{

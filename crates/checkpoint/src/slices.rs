@@ -1,6 +1,7 @@
 //! Weights a few rows at a time.
 
 use crate::error::CheckpointError;
+use crate::lora::{Factors, Overlay};
 use crate::source::{Source, read_exact};
 use crate::tensor::TensorInfo;
 use std::cmp::Ordering;
@@ -18,7 +19,8 @@ pub struct Slice {
     pub tensor: usize,
     /// Which of its rows (see [`TensorInfo::rows`]).
     pub rows: Range<usize>,
-    /// The rows as stored, little-endian: `rows.len() · row_bytes` bytes.
+    /// The rows as stored, little-endian: `rows.len() · row_bytes` bytes. Where the checkpoint has
+    /// an adapter, it is merged into them.
     pub bytes: Vec<u8>,
 }
 
@@ -29,9 +31,11 @@ pub struct Slice {
 /// small tensors, so that a remote source sees few requests, but no file's end
 /// and no more than 64 KiB of bytes that the model does not need.
 #[derive(Debug)]
-pub struct Slices<'a, S> {
+pub struct Slices<'a, S, A = S> {
     source: &'a S,
     tensors: &'a [TensorInfo],
+    adapter: Option<&'a Overlay<A>>,
+    factors: Factors,
     max_bytes: u64,
     /// The first row that no piece has covered yet.
     next: Row,
@@ -65,20 +69,26 @@ struct Plan<'a> {
     next: Row,
 }
 
-impl<'a, S: Source> Slices<'a, S> {
-    pub(crate) fn new(source: &'a S, tensors: &'a [TensorInfo], max_bytes: usize) -> Self {
+impl<'a, S: Source, A: Source> Slices<'a, S, A> {
+    pub(crate) fn new(
+        source: &'a S,
+        tensors: &'a [TensorInfo],
+        adapter: Option<&'a Overlay<A>>,
+        max_bytes: usize,
+    ) -> Self {
         let first = Row { tensor: 0, row: 0 };
         let end = Row {
             tensor: tensors.len(),
             row: 0,
         };
-        Self::between(source, tensors, max_bytes, first, end)
+        Self::between(source, tensors, adapter, max_bytes, first, end)
     }
 
     /// The rows from `first` to `end`, which is not among them.
     pub(crate) fn between(
         source: &'a S,
         tensors: &'a [TensorInfo],
+        adapter: Option<&'a Overlay<A>>,
         max_bytes: usize,
         first: Row,
         end: Row,
@@ -86,6 +96,8 @@ impl<'a, S: Source> Slices<'a, S> {
         Self {
             source,
             tensors,
+            adapter,
+            factors: Factors::default(),
             max_bytes: max_bytes as u64,
             next: first,
             end,
@@ -95,10 +107,11 @@ impl<'a, S: Source> Slices<'a, S> {
     }
 
     /// The next rows, or `None` after the last. After an error, or if the
-    /// future is dropped, the next call tries the same rows again.
+    /// future is dropped, the next call tries the same rows again (but for merged weights that
+    /// are no numbers).
     ///
     /// # Errors
-    /// If the source cannot deliver.
+    /// If the source or the adapter's cannot deliver, or if a merged weight is no number.
     pub async fn next(&mut self) -> Result<Option<Slice>, CheckpointError> {
         if self.parts.is_empty() {
             let Some(plan) = self.plan() else {
@@ -110,14 +123,24 @@ impl<'a, S: Source> Slices<'a, S> {
             self.parts = plan.parts;
             self.next = plan.next;
         }
-        Ok(self.parts.pop_front().map(|part| Slice {
+        if let (Some(adapter), Some(part)) = (self.adapter, self.parts.front()) {
+            adapter.fetch(part.tensor, &mut self.factors).await?;
+        }
+        let Some(part) = self.parts.pop_front() else {
+            return Ok(None);
+        };
+        let mut bytes = if part.bytes.len() == self.piece.len() {
+            std::mem::take(&mut self.piece)
+        } else {
+            self.piece.get(part.bytes).unwrap_or_default().to_vec()
+        };
+        if let (Some(_), Some(info)) = (self.adapter, self.tensors.get(part.tensor)) {
+            self.factors.merge(info, &part.rows, &mut bytes)?;
+        }
+        Ok(Some(Slice {
             tensor: part.tensor,
             rows: part.rows,
-            bytes: if part.bytes.len() == self.piece.len() {
-                std::mem::take(&mut self.piece)
-            } else {
-                self.piece.get(part.bytes).unwrap_or_default().to_vec()
-            },
+            bytes,
         }))
     }
 

@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Say what a model is, how large under each recipe, and what would not fit this GPU
     Inspect(InspectArgs),
+    /// Show which tokens of a prompt and its answer attend to which; no weight is read
+    Mask(MaskArgs),
 }
 
 #[derive(ClapArgs)]
@@ -57,6 +60,11 @@ pub(crate) struct Input {
     /// as they are stored; a packed model has its own
     #[arg(long, value_name = "NAME", value_parser = recipe)]
     pub(crate) recipe: Option<Recipe>,
+    /// Folder of a LoRA adapter in PEFT's format (adapter_config.json, adapter_model.safetensors),
+    /// merged into the weights while they load; the model must be the checkpoint it was trained on,
+    /// not packed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]
@@ -107,6 +115,9 @@ pub(crate) struct ConvertArgs {
     /// Folder to write to; it is made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Folder of a LoRA adapter in PEFT's format, merged into the weights before they are packed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Hub repository the checkpoint came from, for the manifest: google/paligemma2-3b-mix-224
     #[arg(long, value_name = "NAME")]
     pub(crate) repository: Option<String>,
@@ -123,6 +134,57 @@ pub(crate) struct InspectArgs {
     /// Precision for which to say what would not fit the GPU; a packed model has its own
     #[arg(long, value_name = "NAME", value_parser = recipe)]
     pub(crate) recipe: Option<Recipe>,
+    /// Folder of a LoRA adapter in PEFT's format: what it is, and whether it fits the model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = MASK)]
+pub(crate) struct MaskArgs {
+    /// Folder of a checkpoint or of a packed model; config.json and tokenizer.json will do
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Prompt, taken as it is; <image> or <img> in it stands for a picture
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt: String,
+    /// Answer, to which the end token is added
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    pub(crate) suffix: String,
+    /// Pictures, where the prompt names none
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) images: usize,
+    /// Tokens a picture has in the drawing, or `all` for as many as the model has
+    #[arg(long, value_name = "N", default_value = "5", value_parser = image_tokens)]
+    pub(crate) image_tokens: ImageTokens,
+    /// Show layers with a sliding window of this many positions beside the others
+    #[arg(long, value_name = "N")]
+    pub(crate) window: Option<NonZeroUsize>,
+    /// File to write the mask to as a drawing, beside the text
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+const MASK: &str = "A row is a token that attends, a column one that is attended to. Colours are \
+                    used on a terminal only, and not if NO_COLOR is set.";
+
+/// Tokens a picture has in a drawing; none: all of them.
+#[derive(Clone, Copy)]
+pub(crate) struct ImageTokens(pub(crate) Option<usize>);
+
+fn image_tokens(text: &str) -> Result<ImageTokens, String> {
+    match text {
+        "all" => Ok(ImageTokens(None)),
+        number => number
+            .parse::<NonZeroUsize>()
+            .map(|number| ImageTokens(Some(number.get())))
+            .map_err(|_| "it is neither a number from 1 nor `all`".to_owned()),
+    }
 }
 
 fn recipe(name: &str) -> Result<Recipe, String> {

@@ -6,6 +6,7 @@ use paligemma_engine::{
     Progress, Recipe, Stage,
 };
 
+use crate::adapter;
 use crate::args::ConvertArgs;
 use crate::failure::{Failure, print};
 
@@ -27,7 +28,14 @@ pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         )));
     }
     let checkpoint = Checkpoint::open(folder).await;
-    let checkpoint = checkpoint.map_err(|error| about(error.into()))?;
+    let mut checkpoint = checkpoint.map_err(|error| about(error.into()))?;
+    if let Some(path) = &args.adapter {
+        let laid = match adapter::open(Some(path)).await? {
+            Some(lora) => checkpoint.with_adapter(lora),
+            None => Ok(checkpoint),
+        };
+        checkpoint = laid.map_err(|error| Failure::about(path, &error.into()))?;
+    }
     let origin = Origin {
         repository: args.repository.clone(),
         commit: args.commit.clone(),

@@ -1,18 +1,23 @@
 use std::fmt::Write as _;
 
-use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection, Recipe};
+use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection, Recipe, inspect_adapted};
 
+use crate::adapter;
 use crate::args::InspectArgs;
 use crate::failure::{Failure, print};
+use crate::prompts;
 
 /// `paligemma inspect`.
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let gpu = Gpu::open(&GpuOptions::default()).await;
     let adapter = gpu.as_ref().ok().map(Gpu::info);
-    let found = paligemma_engine::inspect(Folder::new(&args.model), args.recipe.as_ref(), adapter)
+    let lora = adapter::open(args.adapter.as_deref()).await?;
+    let model = Folder::new(&args.model);
+    let found = inspect_adapted(model, lora, args.recipe.as_ref(), adapter)
         .await
         .map_err(|error| Failure::about(&args.model, &error))?;
     let mut out = describe(&found);
+    out.push_str(&prompts::describe(&args.model, &found));
     match &gpu {
         Ok(gpu) => {
             let info = gpu.info();
@@ -72,6 +77,12 @@ fn describe(found: &Inspection) -> String {
             plan.pieces(),
             bytes(plan.total_bytes()),
         );
+        if let Some(adapter) = &plan.adapter {
+            let _ = writeln!(out, "merged      with the adapter {}", adapter.sha256);
+        }
+    }
+    if let Some(lora) = &found.lora {
+        out.push_str(&adapter::describe(lora));
     }
     for (recipe, size) in &found.recipes {
         let _ = writeln!(

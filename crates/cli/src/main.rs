@@ -1,13 +1,16 @@
 //! The `paligemma` command: run a model on pictures, look into a forward pass, pack a checkpoint,
-//! inspect either. Everything happens on this machine.
+//! inspect either, see who attends to whom. Everything happens on this machine.
 
+mod adapter;
 mod args;
+mod attention_mask;
 mod convert;
 mod failure;
 mod forward;
 mod inspect;
 mod masks;
 mod progress;
+mod prompts;
 mod run;
 
 use std::process::ExitCode;
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         Command::Forward(args) => pollster::block_on(forward::forward(&args)),
         Command::Convert(args) => pollster::block_on(convert::convert(&args)),
         Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
+        Command::Mask(args) => pollster::block_on(attention_mask::mask(&args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,8 +4,10 @@ use paligemma_engine::{
     Answer, CancelToken, Engine, Folder, LoadOptions, MaskFile, ModelOptions, Picture, Prompt,
     RunRequest,
 };
+use paligemma_tasks::referred;
 use serde_json::json;
 
+use crate::adapter;
 use crate::args::{Input, RunArgs};
 use crate::failure::{Failure, print, remark};
 use crate::masks;
@@ -39,7 +41,8 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
     if let Some(sentence) = masks::remark(&answer, &engine) {
         remark(&sentence);
     }
-    print(&as_text(&answer, &files))
+    let asked = args.input.prompt.as_deref().unwrap_or_default();
+    print(&as_text(&answer, referred(asked), &files))
 }
 
 /// Reads the pictures first: they are quick to refuse, and loading is not.
@@ -68,7 +71,9 @@ pub(crate) async fn open(
         mask_decoder,
         ..LoadOptions::default()
     };
-    let engine = Engine::load(Folder::new(&input.model), &options, &mut |event| {
+    let adapter = adapter::open(input.adapter.as_deref()).await?;
+    let model = Folder::new(&input.model);
+    let engine = Engine::load_adapted(model, adapter, &options, &mut |event| {
         progress.show(&event);
     })
     .await
@@ -122,15 +127,15 @@ fn as_json(
         .map_err(failed)
 }
 
-fn as_text(answer: &Answer, mask_files: &[Option<PathBuf>]) -> String {
+/// An object without a label is `referred`, what the prompt refers to.
+fn as_text(answer: &Answer, referred: Option<&str>, mask_files: &[Option<PathBuf>]) -> String {
     use std::fmt::Write as _;
     let mut out = format!("{}\n", answer.text);
     for (index, found) in answer.detections.iter().enumerate() {
         let [x0, y0, x1, y1] = found.bbox;
-        let label = if found.label.is_empty() {
-            "(no label)"
-        } else {
-            &found.label
+        let label = match found.label.as_str() {
+            "" => referred.unwrap_or("(no label)"),
+            label => label,
         };
         let _ = write!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
         if let Some(Some(file)) = mask_files.get(index) {

@@ -1,5 +1,5 @@
 use paligemma_checkpoint::{
-    Checkpoint, Config, Family, PackedSource, Pieces, Source, expected_tensors,
+    Checkpoint, Config, Family, LoraAdapter, PackedSource, Pieces, Source, expected_tensors,
 };
 use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 use paligemma_model::{ImageFeatures, ModelError, ModelOptions, PaliGemma, Session, Taps};
@@ -87,13 +87,33 @@ impl Engine {
         options: &LoadOptions,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Self, EngineError> {
+        Self::load_adapted(source, None, options, on_event).await
+    }
+
+    /// As [`Engine::load`], with a LoRA adapter merged into the weights on their way.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; also if the model is packed, or the adapter is for another one.
+    pub async fn load_adapted<S: Source>(
+        source: S,
+        adapter: Option<LoraAdapter<S>>,
+        options: &LoadOptions,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Self, EngineError> {
         if PackedSource::is_there(&source).await? {
+            if adapter.is_some() {
+                return Err(EngineError::AdapterForPacked);
+            }
             let packed = PackedSource::open(source).await?;
             return Self::load_packed(&packed, options, on_event).await;
         }
         let started = Instant::now();
         let gpu = Gpu::open(&options.gpu).await?;
         let checkpoint = Checkpoint::open(source).await?;
+        let checkpoint = match adapter {
+            Some(adapter) => checkpoint.with_adapter(adapter)?,
+            None => checkpoint,
+        };
         let tokenizer = checkpoint.file(TOKENIZER_FILE).await?;
         let preprocessor = checkpoint.file(PREPROCESSOR_FILE).await?;
         let processor = processor(checkpoint.config(), tokenizer, preprocessor)?;

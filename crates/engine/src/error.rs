@@ -28,6 +28,12 @@ pub enum EngineError {
         /// The one that was asked for.
         asked: &'static str,
     },
+    /// An adapter was given for a packed model.
+    #[error(
+        "the model is packed, and an adapter is merged before weights are packed: use the adapter \
+         with the original checkpoint"
+    )]
+    AdapterForPacked,
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -85,9 +91,11 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(_) => ErrorKind::Source,
-            Self::Checkpoint(_) | Self::NoTokenizer | Self::NoMaskDecoder | Self::Recipe { .. } => {
-                ErrorKind::Checkpoint
-            }
+            Self::Checkpoint(_)
+            | Self::NoTokenizer
+            | Self::NoMaskDecoder
+            | Self::Recipe { .. }
+            | Self::AdapterForPacked => ErrorKind::Checkpoint,
             Self::Packed(error) => match error {
                 PackedError::Source(_) => ErrorKind::Source,
                 PackedError::Store(_) => ErrorKind::Store,

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use paligemma_checkpoint::{
-    Checkpoint, CheckpointError, Config, Dtype, PackedSource, Pieces, Plan, Recipe, Source,
+    AdapterSummary, Checkpoint, CheckpointError, Config, Dtype, LoraAdapter, PackedSource, Pieces,
+    Plan, Recipe, Source,
 };
 use paligemma_gpu::AdapterInfo;
 use paligemma_model::{Misfit, misfits};
@@ -26,6 +27,8 @@ pub struct Inspection {
     pub recipes: Vec<(Recipe, u64)>,
     /// What it is packed as, if it is a packed model.
     pub packed: Option<Plan>,
+    /// The adapter it was inspected with, which fits it.
+    pub lora: Option<AdapterSummary>,
     /// Bytes of the KV cache for one picture and 256 tokens of text.
     pub kv_cache_bytes: u64,
 }
@@ -49,22 +52,51 @@ pub async fn inspect<S: Source>(
     recipe: Option<&Recipe>,
     adapter: Option<&AdapterInfo>,
 ) -> Result<Inspection, EngineError> {
+    inspect_adapted(source, None, recipe, adapter).await
+}
+
+/// As [`inspect`], with a LoRA adapter: whether it fits the weights.
+///
+/// # Errors
+/// As [`inspect`]; also if there are no weights, or the adapter is for another model.
+pub async fn inspect_adapted<S: Source>(
+    source: S,
+    lora: Option<LoraAdapter<S>>,
+    recipe: Option<&Recipe>,
+    adapter: Option<&AdapterInfo>,
+) -> Result<Inspection, EngineError> {
     if PackedSource::is_there(&source).await? {
+        if lora.is_some() {
+            return Err(EngineError::AdapterForPacked);
+        }
         return inspect_packed(PackedSource::open(source).await?, adapter).await;
     }
     let config = Checkpoint::configuration(&source).await?;
     if !has_weights(&source).await? {
+        if lora.is_some() {
+            return Err(EngineError::Checkpoint(CheckpointError::Missing {
+                file: "model.safetensors".to_owned(),
+                next: "give the folder of a checkpoint with its weights, to which the adapter is \
+                       compared",
+            }));
+        }
         return Ok(Inspection {
             model: ModelInfo::of_configuration(&config),
             stored: None,
             recipes: bytes_under_recipes(&config, Dtype::BF16),
             packed: None,
+            lora: None,
             kv_cache_bytes: kv_cache_bytes(&config),
             config,
         });
     }
 
     let checkpoint = Checkpoint::open(source).await?;
+    let summary = lora.as_ref().map(LoraAdapter::summary);
+    let checkpoint = match lora {
+        Some(lora) => checkpoint.with_adapter(lora)?,
+        None => checkpoint,
+    };
     let tokenizer = checkpoint.file(TOKENIZER_FILE).await?;
     let preprocessor = checkpoint.file(PREPROCESSOR_FILE).await?;
     processor(&config, tokenizer, preprocessor)?;
@@ -94,6 +126,7 @@ pub async fn inspect<S: Source>(
         }),
         recipes: bytes_under_recipes(&config, stored),
         packed: None,
+        lora: summary,
         kv_cache_bytes: kv_cache_bytes(&config),
         config,
     })
@@ -134,6 +167,7 @@ async fn inspect_packed<S: Source>(
             }),
         }),
         recipes: Vec::new(),
+        lora: None,
         kv_cache_bytes: kv_cache_bytes(&config),
         packed: Some(plan),
         config,

@@ -24,6 +24,7 @@
 //! nothing here knows which.
 
 mod answer;
+mod attention_mask;
 mod engine;
 mod error;
 mod features;
@@ -33,22 +34,23 @@ mod masks;
 mod picture;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
+pub use attention_mask::{MaskRequest, attention_mask};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use forward::NamedTensor;
-pub use inspect::{Inspection, Stored, inspect};
+pub use inspect::{Inspection, Stored, inspect, inspect_adapted};
 pub use masks::MaskFile;
 pub use paligemma_checkpoint::{
-    Checkpoint, Family, Ingest, IngestError, Kept, MASK_FILES, Manifest, MemorySource, ModelKey,
-    Origin, PackedSource, Pieces, Plan, Precision, Progress, Recipe, Source, SourceError, Stage,
-    Store, StoreError,
+    AdapterOrigin, AdapterSummary, Checkpoint, Family, Ingest, IngestError, Kept, LoraAdapter,
+    MASK_FILES, Manifest, MemorySource, ModelKey, Origin, PackedSource, Pieces, Plan, Precision,
+    Progress, Recipe, Source, SourceError, Stage, Store, StoreError,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 pub use paligemma_model::{Misfit, ModelOptions};
 pub use paligemma_processor::{
-    AlphaMap, AnswerItem, BinaryMask, Detection, Mask, Picture as DecodedPicture, PixelBox, Rle,
-    RleError, parse_answer,
+    AlphaMap, AnswerItem, AttentionMask, BinaryMask, Detection, Mask, Picture as DecodedPicture,
+    PixelBox, Rle, RleError, parse_answer,
 };
 pub use picture::Picture;

@@ -137,6 +137,17 @@ pub enum ProcessorError {
     /// No picture came with the prompt.
     #[error("the prompt came without a picture, which PaliGemma always needs: add one")]
     NoImages,
+    /// A mask of so many tokens that nobody could look at it.
+    #[error(
+        "a mask of {tokens} tokens is more than the {most} that can be looked at: use fewer image \
+         tokens or a shorter prompt"
+    )]
+    MaskTooLarge {
+        /// Tokens it would have, or of its pictures alone.
+        tokens: usize,
+        /// Tokens that would do.
+        most: usize,
+    },
     /// So many pictures that their tokens alone pass every context.
     #[error(
         "{images} pictures are more than the {max} that one prompt can hold: use fewer pictures"

@@ -11,10 +11,14 @@
 //! | [`ImageProcessor`] | a [`Picture`] | `pixel_values`, `[3, size, size]` |
 //! | [`Tokenizer`] | text | token ids, and back |
 //! | [`Processor`] | pictures and a prompt | `pixel_values` and a [`Prompt`] |
+//! | [`AttentionMask`] | a prompt | a picture of who attends to whom |
 //! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
 //! | [`Mask`] | a box and the mask decoder's numbers | alpha, runs, polygons, PNG |
 
 mod answer;
+mod attention_mask;
+mod attention_mask_svg;
+mod attention_mask_text;
 mod error;
 mod image_processor;
 mod jpeg;
@@ -26,6 +30,7 @@ mod tokenizer;
 mod tokenizer_file;
 
 pub use answer::{AnswerItem, Detection, MASK_CODES, detections, parse_answer};
+pub use attention_mask::{AttentionMask, Cell, Layers};
 pub use error::{PictureError, ProcessorError};
 pub use image_processor::ImageProcessor;
 pub use mask::{AlphaMap, BinaryMask, MASK_SIDE, Mask, PixelBox, Rle, RleError};

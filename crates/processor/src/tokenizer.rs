@@ -9,7 +9,7 @@ pub const LOC_TOKENS: usize = 1024;
 pub const SEG_TOKENS: usize = 128;
 
 pub(crate) const BOS: &str = "<bos>";
-const EOS: &str = "<eos>";
+pub(crate) const EOS: &str = "<eos>";
 const PAD: &str = "<pad>";
 pub(crate) const IMAGE: &str = "<image>";
 
@@ -120,6 +120,11 @@ impl Tokenizer {
         };
         let end = unfinished.map_or(ids.len(), |&(position, _)| position);
         self.decode(&ids[..end], true)
+    }
+
+    /// The token of an id as the vocabulary writes it, `▁` for a space; `None` if there is none.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
     }
 
     /// The token of an id, unless it is special or there is none.

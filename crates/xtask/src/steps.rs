@@ -29,7 +29,7 @@ const NOT_NATIVE: [&str; 1] = ["wasm-bindgen-tools"];
 const BOTH_HALVES: [&str; 2] = ["--features", "paligemma-browser/worker"];
 
 /// The crates that are part of the page, for clippy on wasm32.
-const PAGE_CRATES: [&str; 8] = [
+const PAGE_CRATES: [&str; 9] = [
     "paligemma-processor",
     "paligemma-checkpoint",
     "paligemma-gpu",
@@ -37,6 +37,7 @@ const PAGE_CRATES: [&str; 8] = [
     "paligemma-engine",
     "paligemma-browser",
     "paligemma-scenes",
+    "paligemma-tasks",
     "paligemma-app",
 ];
 

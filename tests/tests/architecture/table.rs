@@ -30,11 +30,19 @@ pub(crate) const STANDS_ON: &[(&str, &[&str])] = &[
         ],
     ),
     ("paligemma-scenes", &[]),
-    ("paligemma-app", &["paligemma-browser", "paligemma-scenes"]),
+    ("paligemma-tasks", &[]),
+    (
+        "paligemma-app",
+        &["paligemma-browser", "paligemma-scenes", "paligemma-tasks"],
+    ),
     (
         "paligemma-cli",
         // `inspect` reads a checkpoint without loading a model.
-        &["paligemma-engine", "paligemma-checkpoint"],
+        &[
+            "paligemma-engine",
+            "paligemma-checkpoint",
+            "paligemma-tasks",
+        ],
     ),
     ("paligemma-tests", &[]),
     ("xtask", &[]),
@@ -64,6 +72,7 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], Option<&str>)] = &[
         Some(WASM),
     ),
     ("paligemma-scenes", &["wgpu", "web-sys"], Some(WASM)),
+    ("paligemma-tasks", &["wgpu", "web-sys"], Some(WASM)),
     ("paligemma-browser", &["leptos"], Some(WASM)),
     ("paligemma-engine", &["leptos"], Some(WASM)),
 ];

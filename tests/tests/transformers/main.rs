@@ -14,6 +14,7 @@
 
 mod expected;
 mod generation;
+mod lora;
 mod masks;
 mod quantized;
 mod samples;

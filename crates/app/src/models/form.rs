@@ -58,6 +58,10 @@ pub(crate) struct Form {
     pub(crate) folder_url: String,
     /// The recipe's name.
     pub(crate) recipe: String,
+    /// An adapter's repository or address.
+    pub(crate) adapter: String,
+    /// How many of an adapter's files are chosen.
+    pub(crate) adapter_files: usize,
 }
 
 /// A field that keeps the form from being used.
@@ -83,6 +87,8 @@ impl Form {
             visited_hub: None,
             folder_url: String::new(),
             recipe: recipe::DEFAULT.to_owned(),
+            adapter: String::new(),
+            adapter_files: 0,
         }
     }
 
@@ -224,7 +230,7 @@ pub(crate) fn repository_page(base_url: &str, repository: &str) -> Option<String
 }
 
 /// `owner/name`, and the revision, of what may be a link to a repository's page.
-fn take_apart(text: &str) -> (&str, Option<&str>) {
+pub(super) fn take_apart(text: &str) -> (&str, Option<&str>) {
     let text = text.trim();
     let Some((_, after)) = text.split_once("://") else {
         return (text, None);

@@ -171,6 +171,7 @@ impl Present {
             source,
             recipe: model.recipe.clone(),
             token: None,
+            adapter: model.adapter.clone(),
         });
         Self {
             key: Some(model.key.clone()),

@@ -111,6 +111,9 @@ fn RowButtons(models: Models, model: KeptModel) -> impl IntoView {
         model.with_value(|model| {
             if let Some(source) = &model.source {
                 models.show_source(source, &model.recipe);
+                models
+                    .form
+                    .update(|form| form.show_adapter(model.adapter.as_ref()));
             }
             models.fetch_kept(model);
         });
@@ -119,6 +122,9 @@ fn RowButtons(models: Models, model: KeptModel) -> impl IntoView {
     let choose_again = move |_| {
         model.with_value(|model| {
             models.show_source(&ModelSource::Files, &model.recipe);
+            models
+                .form
+                .update(|form| form.show_adapter(model.adapter.as_ref()));
         });
         browser::focus("origin-files");
     };

@@ -4,6 +4,7 @@
 //! head show it. What is arithmetic or wording (rates, sizes, what to begin with, what a form
 //! means) is in modules of its own.
 
+mod adapter;
 mod begin;
 mod button;
 mod dialog;

@@ -2,8 +2,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use paligemma_browser::message::Files;
-use paligemma_browser::protocol::{Event, KeptModel, ModelSource, Problem, ProblemKind, Wanted};
+use paligemma_browser::protocol::{Event, KeptModel, Problem, ProblemKind, Wanted};
 
 use super::job::{About, Fetch, Job, Offered, Present, Trouble};
 use super::state::Models;
@@ -94,6 +93,7 @@ impl Models {
             source,
             recipe: model.recipe.clone(),
             token: None,
+            adapter: model.adapter.clone(),
         };
         self.ask_to_persist();
         let title = Self::present_of(model).title;
@@ -331,15 +331,10 @@ impl Models {
 
     fn with_token(self, wanted: &Wanted) -> Wanted {
         Wanted {
-            token: self.token_for(&wanted.source),
+            token: self
+                .token_for(&wanted.source)
+                .or_else(|| self.token_for(wanted.adapter.as_ref()?)),
             ..wanted.clone()
-        }
-    }
-
-    fn files_of(self, wanted: &Wanted) -> Files {
-        match wanted.source {
-            ModelSource::Files => self.inner.with_value(|inner| inner.files.clone()),
-            ModelSource::Hub { .. } | ModelSource::Url { .. } => Files::new(),
         }
     }
 

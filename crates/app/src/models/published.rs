@@ -1,11 +1,15 @@
 //! The checkpoints that Google publishes, and what they cost.
 
+use paligemma_tasks::{FINE_TUNED, FineTuned};
+
 /// What a model is, before anything is asked of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
     size: &'static Size,
-    /// `mix`, ready to use, or `pt`, to be trained further.
+    /// `mix`, ready to use, `pt`, to be trained further, or `ft`, for one task.
     pub(crate) stage: &'static str,
+    /// The task, where it was trained for one.
+    task: Option<&'static FineTuned>,
     /// Side of the square the model sees, in pixels.
     pub(crate) side: u32,
 }
@@ -67,7 +71,7 @@ const V2_28B: Size = Size {
     kept: [16_310_000_000, 15_720_000_000],
 };
 
-/// Every one, those that most people want first.
+/// Those that know several tasks, the ones that most people want first.
 pub(crate) fn all() -> impl Iterator<Item = Published> {
     const KINDS: [(&str, u32); 5] = [
         ("mix", 224),
@@ -78,24 +82,77 @@ pub(crate) fn all() -> impl Iterator<Item = Published> {
     ];
     [&V2_3B, &V1_3B, &V2_10B, &V2_28B]
         .into_iter()
-        .flat_map(|size| KINDS.map(|(stage, side)| Published { size, stage, side }))
+        .flat_map(|size| {
+            KINDS.map(|(stage, side)| Published {
+                size,
+                stage,
+                task: None,
+                side,
+            })
+        })
+}
+
+/// Those that were fine-tuned for one task, by task.
+pub(crate) fn fine_tuned() -> impl Iterator<Item = Published> {
+    let published = |size, task, side| Published {
+        size,
+        stage: "ft",
+        task: Some(task),
+        side,
+    };
+    // Of PaliGemma 2 there is one task.
+    let second = FineTuned::named("docci").into_iter();
+    let second =
+        second.flat_map(move |task| [&V2_3B, &V2_10B].map(|size| published(size, task, 448)));
+    let first = FINE_TUNED.iter().flat_map(move |task| {
+        let sides = task.sides.iter();
+        sides.map(move |side| published(&V1_3B, task, *side))
+    });
+    second.chain(first)
 }
 
 /// The one of this name.
 pub(crate) fn named(repository: &str) -> Option<Published> {
-    all().find(|it| it.repository() == repository)
+    all()
+        .chain(fine_tuned())
+        .find(|it| it.repository() == repository)
 }
 
 impl Published {
     /// `google/paligemma2-3b-mix-224`
     pub(crate) fn repository(self) -> String {
-        format!("{}-{}-{}", self.size.prefix, self.stage, self.side)
+        let Size { prefix, .. } = self.size;
+        match self.task {
+            Some(task) => format!("{prefix}-{}-{}-{}", self.stage, task.task, self.side),
+            None => format!("{prefix}-{}-{}", self.stage, self.side),
+        }
     }
 
     /// `PaliGemma 2 3B mix 224`
     pub(crate) fn title(self) -> String {
         let Size { family, name, .. } = self.size;
-        format!("{family} {name} {} {}", self.stage, self.side)
+        match self.task {
+            Some(task) => format!("{}: {family} {name} {}", task.title, self.side),
+            None => format!("{family} {name} {} {}", self.stage, self.side),
+        }
+    }
+
+    /// What a person should know about how it was trained.
+    pub(crate) fn trained(self) -> String {
+        match (self.stage, self.task) {
+            ("pt", _) => {
+                " A pt checkpoint is meant to be trained further; mix answers directly.".to_owned()
+            }
+            (_, Some(task)) => {
+                let prompts = task.templates.iter().map(|template| template.prompt);
+                let prompts = prompts.collect::<Vec<_>>().join("” or “");
+                format!(
+                    " It was fine-tuned for {} alone and wants prompts of the form “{prompts}”.",
+                    task.title
+                )
+            }
+            _ => String::new(),
+        }
     }
 
     /// Number of weights.
@@ -151,6 +208,31 @@ mod tests {
             assert_eq!(named(name).map(Published::repository).as_ref(), Some(name));
         }
         assert_eq!(named("google/paligemma2-3b-mix-896"), None);
+    }
+
+    #[test]
+    fn fine_tuned_ones_are_named_by_their_task() {
+        let names: Vec<String> = fine_tuned().map(Published::repository).collect();
+        assert_eq!(names.len(), 56);
+        for name in [
+            "google/paligemma2-3b-ft-docci-448",
+            "google/paligemma2-10b-ft-docci-448",
+            "google/paligemma-3b-ft-docvqa-896",
+            "google/paligemma-3b-ft-refcoco-seg-224",
+            "google/paligemma-3b-ft-science-qa-448",
+        ] {
+            assert!(names.iter().any(|known| known == name), "{name}");
+        }
+        for name in &names {
+            let known = named(name).unwrap();
+            // The name leads to the prompts as well.
+            assert_eq!(
+                paligemma_tasks::templates(name),
+                known.task.unwrap().templates
+            );
+            assert!(known.trained().contains("fine-tuned"), "{name}");
+        }
+        assert_eq!(named("google/paligemma-3b-ft-cococap-896"), None);
     }
 
     #[test]

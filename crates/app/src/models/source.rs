@@ -6,6 +6,7 @@ use paligemma_browser::protocol::{ModelSource, Problem, ProblemKind, Wanted};
 use wasm_bindgen::JsCast;
 use web_sys::{Event, HtmlInputElement};
 
+use super::adapter::AdapterFields;
 use super::form::{Form, HUB, Origin, repository_page};
 use super::job::{About, Job, Trouble};
 use super::recipe::RECIPES;
@@ -55,6 +56,7 @@ pub(crate) fn SourceForm(
                     Origin::Folder => view! { <FolderFields models /> }.into_any(),
                     Origin::Files => view! { <FileFields models /> }.into_any(),
                 }}
+                <AdapterFields models />
                 <RecipeField models />
                 <button id="examine" type="submit">
                     {move || if is_examining() { "Checking…" } else { "Check what it costs" }}
@@ -108,17 +110,17 @@ fn HubFields(models: Models) -> impl IntoView {
             browser::focus("hub-repository");
         }
     };
-    let options = published::all()
-        .map(|model| {
-            let words = format!(
-                "{}, {} to download",
-                model.title(),
-                wording::bytes(model.fetch_bytes(model.best_revision()))
-            );
-            let is_chosen = move || chosen.get() == Some(model);
-            view! { <option value=model.repository() prop:selected=is_chosen>{words}</option> }
-        })
-        .collect_view();
+    let option = move |model: published::Published| {
+        let words = format!(
+            "{}, {} to download",
+            model.title(),
+            wording::bytes(model.fetch_bytes(model.best_revision()))
+        );
+        let is_chosen = move || chosen.get() == Some(model);
+        view! { <option value=model.repository() prop:selected=is_chosen>{words}</option> }
+    };
+    let options = published::all().map(option).collect_view();
+    let fine_tuned = published::fine_tuned().map(option).collect_view();
     let has_other_hub = models
         .form
         .with_untracked(|form| form.base_url.trim_end_matches('/') != HUB);
@@ -139,6 +141,7 @@ fn HubFields(models: Models) -> impl IntoView {
                     "Another repository"
                 </option>
                 {options}
+                <optgroup label="Fine-tuned for one task">{fine_tuned}</optgroup>
             </select>
         </label>
         <div class="pair">
@@ -206,11 +209,7 @@ fn PublishedNote(models: Models) -> impl IntoView {
             .map(|bytes| format!(", about {} kept as {}", wording::bytes(bytes), form.recipe));
         let half = model.best_revision() == published::HALF_BRANCH && revision == "main";
         let page = repository_page(&form.base_url, form.repository.trim());
-        let trained = if model.stage == "pt" {
-            " A pt checkpoint is meant to be trained further; mix answers directly."
-        } else {
-            ""
-        };
+        let trained = model.trained();
         Some(view! {
             <div class="note small" id="published-note">
                 <p>
@@ -334,7 +333,7 @@ fn RecipeField(models: Models) -> impl IntoView {
 
 impl Models {
     /// Changes the form; an offer made for what it said before is no longer one.
-    fn edit(self, change: impl FnOnce(&mut Form)) {
+    pub(super) fn edit(self, change: impl FnOnce(&mut Form)) {
         let hub = self.form.with_untracked(|form| form.base_url.clone());
         self.form.update(change);
         if self.form.with_untracked(|form| form.base_url != hub) {
@@ -353,6 +352,7 @@ impl Models {
     fn check(self) {
         let form = self.form.get_untracked();
         let has_files = self.inner.with_value(|inner| !inner.files.is_empty());
+        let adapter = form.adapter_source();
         match form.source(has_files) {
             Ok(source) => {
                 self.remember_hub();
@@ -360,6 +360,7 @@ impl Models {
                     source,
                     recipe: form.recipe,
                     token: None,
+                    adapter,
                 });
             }
             Err(refusal) => {

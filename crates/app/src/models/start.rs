@@ -73,6 +73,7 @@ mod tests {
             source: Some(ModelSource::Url {
                 url: url.to_owned(),
             }),
+            adapter: None,
             complete,
             unreadable: false,
             store_bytes: 100,

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use paligemma_browser::message::Files;
 use paligemma_browser::protocol::{Event, KeptModel, Library, ModelSource, Token, Wanted};
+use paligemma_tasks::Template;
 
 use super::form::Form;
 use super::job::{Job, Present, Trouble};
@@ -54,6 +55,8 @@ pub(crate) struct Models {
 pub(super) struct Inner {
     /// What was chosen on this machine.
     pub(super) files: Files,
+    /// What was chosen as an adapter's.
+    pub(super) adapter_files: Vec<web_sys::File>,
     pub(super) token: Option<Held>,
     /// Counts what was to be loaded, so that news of what no longer matters is ignored.
     pub(super) load_turn: u32,
@@ -111,6 +114,14 @@ impl Models {
     pub(crate) fn shows_demo(self) -> bool {
         self.present
             .with(|present| present.as_ref().is_none_or(|it| it.is_demo))
+    }
+
+    /// The prompts that the present model knows; none for the demo model, which has its own.
+    pub(crate) fn templates(self) -> &'static [Template] {
+        self.present.with(|present| match present {
+            Some(present) if !present.is_demo => paligemma_tasks::templates(&present.title),
+            _ => &[],
+        })
     }
 
     /// What the present model is called.

@@ -1,12 +1,16 @@
 //! The prompt: tasks, things, the raw text, and running it.
 
+mod mask;
 pub(crate) mod preset;
+mod templates;
 
-use leptos::ev::SubmitEvent;
+use leptos::ev::{KeyboardEvent, SubmitEvent};
 use leptos::prelude::*;
 use paligemma_scenes::{KINDS, Kind};
 
+use self::mask::MaskPanel;
 use self::preset::Task;
+use self::templates::Templates;
 use crate::models::Models;
 use crate::session::Session;
 use crate::state::Page;
@@ -26,18 +30,41 @@ pub(crate) fn PromptPanel(
         event.prevent_default();
         session.run();
     };
+    Effect::new(move |_| {
+        let known = models.templates();
+        if page.templates.get_untracked() == known {
+            return;
+        }
+        page.templates.set(known);
+        let prompt = page.prompt.get_untracked();
+        let welcome = templates::welcome(&prompt, known);
+        if let Some(welcome) = welcome.filter(|_| !page.prompt_typed.get_untracked()) {
+            page.suggest(welcome);
+        }
+    });
+    let knows_templates = move || page.templates.with(|known| !known.is_empty());
+    // Enter asks; with Shift it ends a line, which some models' prompts have.
+    let asks = move |event: KeyboardEvent| {
+        if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
+            event.prevent_default();
+            session.run();
+        }
+    };
+    let rows = move || page.prompt.with(|prompt| prompt.matches('\n').count() + 1);
     let typed = move |event| {
         page.prompt_typed.set(true);
         page.prompt.set(event_target_value(&event));
     };
     view! {
         <section class="card prompt" aria-label="Prompt">
-            <Tasks page />
+            <Show when=knows_templates fallback=move || view! { <Tasks page /> }>
+                <Templates page />
+            </Show>
             <form class="ask" on:submit=submit>
                 <label class="visually-hidden" for="prompt">"Prompt"</label>
-                <input
+                <textarea
                     id="prompt"
-                    type="text"
+                    rows=rows
                     autocomplete="off"
                     autocapitalize="none"
                     spellcheck="false"
@@ -45,12 +72,14 @@ pub(crate) fn PromptPanel(
                     placeholder="detect cat ; dog"
                     prop:value=move || page.prompt.get()
                     on:input=typed
-                />
+                    on:keydown=asks
+                ></textarea>
                 <button class="primary" id="run" type="submit" disabled=move || !page.can_run()>
                     "Run"
                 </button>
             </form>
             <Things page models />
+            <MaskPanel page session />
             <Status page session />
         </section>
     }

@@ -124,7 +124,10 @@ impl Session {
             self.page.clear_reply();
             let truth = shown.truth.as_ref();
             address::set_seed_in_address(truth.and_then(|truth| truth.seed));
-            if let Some(truth) = truth.filter(|_| !self.page.prompt_typed.get_untracked()) {
+            // Of a model that is not the demo's, it is the person who knows what to ask.
+            let suggests = !self.page.prompt_typed.get_untracked()
+                && self.page.templates.with_untracked(|known| known.is_empty());
+            if let Some(truth) = truth.filter(|_| suggests) {
                 let task = preset::read(&self.page.prompt.get_untracked())
                     .map_or(Task::Detect, |(task, _)| task);
                 self.page.suggest(task.compose(&truth.labels()));

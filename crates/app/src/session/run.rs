@@ -2,11 +2,12 @@
 
 use leptos::prelude::*;
 use paligemma_browser::protocol::{Event, Problem, ProblemKind};
+use paligemma_tasks::best_fit;
 
 use super::Session;
 use crate::state::{Reply, Stage};
 
-/// Enough for four masks; an answer that is longer is not one.
+/// Where nothing else is known. Enough for ten masks; an answer that is longer is not one.
 const MAX_NEW_TOKENS: usize = 256;
 
 impl Session {
@@ -38,7 +39,9 @@ impl Session {
                 self.on_run_event(event);
             }
         };
-        let id = client.run(&[&handle], &prompt, MAX_NEW_TOKENS, on_event);
+        let known = self.page.templates.get_untracked();
+        let limit = best_fit(known, &prompt).map_or(MAX_NEW_TOKENS, |it| it.max_new_tokens);
+        let id = client.run(&[&handle], &prompt, limit, on_event);
         self.inner.update_value(|inner| inner.run_id = Some(id));
     }
 

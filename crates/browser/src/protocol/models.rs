@@ -37,7 +37,14 @@ pub struct Wanted {
     pub recipe: String,
     /// An access token for a gated repository.
     pub token: Option<Token>,
+    /// Where a LoRA adapter comes from that is merged into the weights; none: there is none.
+    #[serde(default)]
+    pub adapter: Option<ModelSource>,
 }
+
+/// What the paths of an adapter's files begin with where they travel beside those of a model: no
+/// model's file can have such a path.
+pub const ADAPTER_FILES: &str = "adapter:";
 
 impl Wanted {
     /// A folder on a web server, its weights as they are stored.
@@ -48,6 +55,7 @@ impl Wanted {
             },
             recipe: "as-stored".to_owned(),
             token: None,
+            adapter: None,
         }
     }
 }
@@ -164,6 +172,9 @@ pub struct KeptModel {
     pub commit: Option<String>,
     /// Where to fetch what is missing or damaged; none: that is not remembered, or was files.
     pub source: Option<ModelSource>,
+    /// Where the adapter came from that was merged into it.
+    #[serde(default)]
+    pub adapter: Option<ModelSource>,
     /// It is there in full.
     pub complete: bool,
     /// Its record cannot be read: all that can be done is to delete it.

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use paligemma_checkpoint::PackedSource;
 use paligemma_engine as engine;
-use paligemma_engine::{CancelToken, Engine, LoadOptions, Picture, Prompt, RunRequest};
+use paligemma_engine::{
+    CancelToken, Engine, LoadOptions, MaskRequest, Picture, Prompt, RunRequest,
+};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
@@ -53,6 +55,11 @@ enum Task {
         registration: AbortRegistration,
     },
     Run(Run),
+    Mask {
+        id: u32,
+        prompt: String,
+        suffix: String,
+    },
 }
 
 enum Loadable {
@@ -155,6 +162,9 @@ impl<C: Connect + 'static> Host<C> {
                 }
                 Err(problem) => shared.fail(id, problem),
             },
+            Request::Mask { id, prompt, suffix } => {
+                self.enqueue(Task::Mask { id, prompt, suffix });
+            }
             Request::Cancel { id } => {
                 if let Some(cancel) = shared.running.borrow().get(&id) {
                     cancel.cancel();
@@ -247,6 +257,7 @@ impl<C: Connect + 'static> Host<C> {
                         registration,
                     } => shared.load(id, what, registration).await,
                     Task::Run(run) => shared.run(run).await,
+                    Task::Mask { id, prompt, suffix } => shared.mask(id, &prompt, &suffix),
                 }
             }
             shared.working.set(false);
@@ -356,18 +367,43 @@ impl<C: Connect + 'static> Shared<C> {
                 loaded
             }
             Loadable::Wanted(wanted, files) => {
-                let source = self.keeper.find(&wanted, files).await?.source;
-                let packed = PackedSource::is_there(&source).await;
+                let (found, adapter) = self
+                    .keeper
+                    .find(&wanted, files, Patience::default())
+                    .await?;
+                let packed = PackedSource::is_there(&found.source).await;
                 if !packed.map_err(|error| convert::source_problem(&error))? {
                     options.model.recipe = Some(recipe_named(&wanted.recipe)?);
                 }
-                Engine::load(source, &options, &mut on_event).await
+                Engine::load_adapted(found.source, adapter, &options, &mut on_event).await
             }
         };
         if let Some(last) = throttle.finish() {
             (self.post)(last);
         }
         loaded.map_err(|error| convert::problem(&error))
+    }
+
+    fn mask(&self, id: u32, prompt: &str, suffix: &str) {
+        let request = MaskRequest {
+            prompt,
+            suffix,
+            images: 1,
+            image_tokens: Some(MaskRequest::FEW_IMAGE_TOKENS),
+            window: None,
+        };
+        let drawn = match self.engine.borrow().as_ref() {
+            Some(engine) => engine.attention_mask(&request),
+            None => return self.fail(id, no_model()),
+        };
+        match drawn {
+            Ok(mask) => (self.post)(Event::Mask {
+                id,
+                svg: mask.to_svg("Who attends to whom"),
+                description: mask.description(),
+            }),
+            Err(error) => self.fail(id, convert::problem(&error)),
+        }
     }
 
     async fn run(&self, run: Run) {
@@ -385,12 +421,7 @@ impl<C: Connect + 'static> Shared<C> {
         }
         let taken = self.engine.borrow_mut().take();
         let Some(mut engine) = taken else {
-            return Err(Problem {
-                kind: ProblemKind::Checkpoint,
-                message:
-                    "No model is loaded, so nothing can answer the prompt: load a model first."
-                        .to_owned(),
-            });
+            return Err(no_model());
         };
         let request = RunRequest {
             pictures: &run.pictures,
@@ -438,6 +469,14 @@ fn progress(id: u32, event: engine::Event) -> Option<Event> {
             })
         }
         engine::Event::Loading { .. } | engine::Event::Done { .. } => None,
+    }
+}
+
+fn no_model() -> Problem {
+    Problem {
+        kind: ProblemKind::Checkpoint,
+        message: "No model is loaded, so nothing can answer the prompt: load a model first."
+            .to_owned(),
     }
 }
 

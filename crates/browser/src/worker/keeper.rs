@@ -6,15 +6,15 @@ use std::rc::Rc;
 use futures_util::future::{self, Either};
 use gloo_timers::future::TimeoutFuture;
 use paligemma_checkpoint::{
-    Checkpoint, Config, Ingest, IngestError, Kept, ModelKey, PackedSource, Pieces, Plan, Progress,
-    Recipe, Stage, State, Store,
+    Checkpoint, Config, Ingest, IngestError, Kept, LoraAdapter, ModelKey, PackedSource, Pieces,
+    Plan, Progress, Recipe, Stage, State, Store,
 };
 use paligemma_engine::ModelInfo;
 use serde::{Deserialize, Serialize};
 use web_sys::File;
 
 use super::connect::{Connect, Found, title};
-use super::convert;
+use super::{adapter, convert};
 use crate::http::Patience;
 use crate::protocol::{
     FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Problem, ProblemKind, Room,
@@ -24,6 +24,9 @@ use crate::store::{Bus, Estimate, IdbStore, WriteLock, estimate};
 
 /// The setting under which a model's source is remembered.
 const SOURCE: &str = "source";
+
+/// The setting under which that of its adapter is.
+const ADAPTER: &str = "adapter";
 
 /// The channel on which a tab that fetches tells the others how far it is.
 const CHANNEL: &str = "paligemma-web:fetching";
@@ -37,6 +40,9 @@ pub(super) struct Keeper<C> {
     database: Option<&'static str>,
     store: OnceCell<IdbStore>,
 }
+
+/// A model's bytes, and the adapter that is to be merged into it.
+pub(super) type FoundBoth<S> = (Found<S>, Option<LoraAdapter<S>>);
 
 /// What a tab that fetches tells the others.
 #[derive(Serialize, Deserialize)]
@@ -61,14 +67,20 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Finds a model's bytes.
+    /// Finds a model's bytes, and the adapter that is to be merged into it.
     pub(super) async fn find(
         &self,
         wanted: &Wanted,
         files: Vec<(String, File)>,
-    ) -> Result<Found<C::Source>, Problem> {
-        let patience = Patience::default();
-        self.connect.connect(wanted, files, patience).await
+        patience: Patience,
+    ) -> Result<FoundBoth<C::Source>, Problem> {
+        let (files, adapters) = adapter::sorted(files);
+        let adapter = adapter::open(&self.connect, wanted, adapters, patience.clone()).await?;
+        let mut found = self.connect.connect(wanted, files, patience).await?;
+        if let Some(source) = &wanted.adapter {
+            found.title = with_adapter(&found.title, source);
+        }
+        Ok((found, adapter))
     }
 
     /// The database; what an interrupted visit left behind is swept away when it is first opened.
@@ -92,15 +104,16 @@ impl<C: Connect> Keeper<C> {
         wanted: &Wanted,
         files: Vec<(String, File)>,
     ) -> Result<Offer, Problem> {
+        let (found, adapter) = self.find(wanted, files, Patience::default()).await?;
         let Found {
             source,
             origin,
             title,
             licence,
             gated,
-        } = self.find(wanted, files).await?;
+        } = found;
         let commit = origin.commit.clone();
-        let origin = open(source, origin, &wanted.recipe).await?;
+        let origin = open(source, adapter, origin, &wanted.recipe).await?;
         let config = match &origin {
             Origin::Checkpoint(checkpoint, _) => checkpoint.config().clone(),
             Origin::Packed(packed) => {
@@ -159,9 +172,9 @@ impl<C: Connect> Keeper<C> {
         key: &str,
         report: Rc<dyn Fn(FetchProgress)>,
     ) -> Result<(), Problem> {
-        let found = self.connect.connect(wanted, files, patience).await?;
+        let (found, adapter) = self.find(wanted, files, patience).await?;
         let store = self.store().await?;
-        let origin = open(found.source, found.origin, &wanted.recipe).await?;
+        let origin = open(found.source, adapter, found.origin, &wanted.recipe).await?;
         let offered = origin.plan().key();
         if offered.to_string() != key {
             return Err(Problem {
@@ -182,11 +195,20 @@ impl<C: Connect> Keeper<C> {
             // The other tab has fetched and checked it.
             return Ok(());
         }
-        let source = remembered(&wanted.source, origin.plan().origin.commit.as_deref());
-        if let Ok(text) = serde_json::to_string(&source) {
-            let name = IdbStore::setting_of(&offered, SOURCE);
-            let put = store.put_setting(&name, &text).await;
-            put.map_err(|error| convert::store_problem(&error))?;
+        let plan = origin.plan();
+        let source = remembered(&wanted.source, plan.origin.commit.as_deref());
+        let adapter = wanted.adapter.as_ref().map(|adapter| {
+            let origin = plan.adapter.as_ref().map(|it| &it.origin);
+            remembered(adapter, origin.and_then(|it| it.commit.as_deref()))
+        });
+        for (setting, source) in [(SOURCE, Some(source)), (ADAPTER, adapter)] {
+            if let Some(source) = source
+                && let Ok(text) = serde_json::to_string(&source)
+            {
+                let name = IdbStore::setting_of(&offered, setting);
+                let put = store.put_setting(&name, &text).await;
+                put.map_err(|error| convert::store_problem(&error))?;
+            }
         }
         self.run(origin, store, key, &*report).await
     }
@@ -282,9 +304,12 @@ impl<C: Connect> Keeper<C> {
         };
         let deleted = store.delete(&key).await;
         deleted.map_err(|error| convert::store_problem(&error))?;
-        let name = IdbStore::setting_of(&key, SOURCE);
-        let removed = store.remove_setting(&name).await;
-        removed.map_err(|error| convert::store_problem(&error))
+        for setting in [SOURCE, ADAPTER] {
+            let name = IdbStore::setting_of(&key, setting);
+            let removed = store.remove_setting(&name).await;
+            removed.map_err(|error| convert::store_problem(&error))?;
+        }
+        Ok(())
     }
 
     /// Everything that is kept.
@@ -301,23 +326,32 @@ impl<C: Connect> Keeper<C> {
         let problem = |error| convert::store_problem(&error);
         let mut models = Vec::new();
         for found in store.overview().await.map_err(problem)? {
-            let name = IdbStore::setting_of(&found.key, SOURCE);
-            let source = store.setting(&name).await.map_err(problem)?;
-            let source: Option<ModelSource> =
-                source.and_then(|text| serde_json::from_str(&text).ok());
+            let remembered = async |setting| {
+                let name = IdbStore::setting_of(&found.key, setting);
+                let text = store.setting(&name).await.map_err(problem)?;
+                let source = text.and_then(|text| serde_json::from_str(&text).ok());
+                Ok::<Option<ModelSource>, Problem>(source)
+            };
+            let (source, adapter) = (remembered(SOURCE).await?, remembered(ADAPTER).await?);
+            // Where one of them was files, they have to be chosen again.
+            let were_files = [&source, &adapter].contains(&&Some(ModelSource::Files));
             let summary = found.model.as_ref();
             let repository = summary.and_then(|summary| summary.origin.repository.clone());
             models.push(KeptModel {
                 key: found.key.to_string(),
                 // What a manifest says of its origin is no more than its word.
-                title: source
-                    .as_ref()
-                    .map(title)
-                    .or(repository)
-                    .unwrap_or_else(|| "A model".to_owned()),
+                title: {
+                    let title = source.as_ref().map(title).or(repository);
+                    let title = title.unwrap_or_else(|| "A model".to_owned());
+                    match &adapter {
+                        Some(adapter) => with_adapter(&title, adapter),
+                        None => title,
+                    }
+                },
                 recipe: summary.map_or_else(String::new, |summary| summary.recipe.clone()),
                 commit: summary.and_then(|summary| summary.origin.commit.clone()),
-                source: source.filter(|source| *source != ModelSource::Files),
+                source: source.filter(|_| !were_files),
+                adapter,
                 complete: summary.is_some_and(|summary| summary.state == State::Complete),
                 unreadable: summary.is_none(),
                 store_bytes: summary.map_or(0, |summary| summary.total_bytes),
@@ -367,21 +401,35 @@ impl<S: paligemma_checkpoint::Source> Origin<S> {
     }
 }
 
+/// What a model with an adapter is called.
+fn with_adapter(model: &str, adapter: &ModelSource) -> String {
+    match adapter {
+        ModelSource::Files => format!("{model} + an adapter"),
+        other => format!("{model} + {}", title(other)),
+    }
+}
+
 /// Reads the headers of a checkpoint, or the manifest of a packed model.
 async fn open<S: paligemma_checkpoint::Source>(
     source: S,
+    adapter: Option<LoraAdapter<S>>,
     origin: paligemma_checkpoint::Origin,
     recipe: &str,
 ) -> Result<Origin<S>, Problem> {
     let packed = PackedSource::is_there(&source).await;
     if packed.map_err(|error| convert::source_problem(&error))? {
+        adapter::refuse_packed(adapter.as_ref())?;
         let packed = PackedSource::open(source).await;
         let packed = packed.map_err(|error| convert::problem(&error.into()))?;
         return Ok(Origin::Packed(Box::new(packed)));
     }
     let recipe = recipe_named(recipe)?;
     let checkpoint = Checkpoint::open(source).await;
-    let checkpoint = checkpoint.map_err(convert::checkpoint_problem)?;
+    let mut checkpoint = checkpoint.map_err(convert::checkpoint_problem)?;
+    if let Some(adapter) = adapter {
+        let laid = checkpoint.with_adapter(adapter);
+        checkpoint = laid.map_err(convert::checkpoint_problem)?;
+    }
     let plan = Plan::new(&checkpoint, origin, &recipe).await;
     let plan = plan.map_err(convert::checkpoint_problem)?;
     Ok(Origin::Checkpoint(Box::new(checkpoint), plan))

@@ -105,7 +105,8 @@ impl<'a, S: Source, T: Store> Maker<'a, S, T> {
             tensor: last,
             row: to.row + to.rows,
         };
-        let mut slices = Slices::between(source, tensors, PORTION, first, end);
+        let mut slices =
+            Slices::between(source, tensors, checkpoint.overlay(), PORTION, first, end);
         let mut spans = spans.iter().peekable();
         let mut rows = Packed::default();
         while let Some(slice) = slices.next().await? {

@@ -1,7 +1,9 @@
 //! Packed models: weights as the GPU reads them, in pieces of one size.
 //!
 //! What is described here is stored on people's disks and published on their servers: it may be
-//! added to under a new [`FORMAT_VERSION`], never changed.
+//! added to under a new [`FORMAT_VERSION`], never changed. A field that says where weights came
+//! from and that nobody needs in order to read them, such as [`Plan::adapter`], needs no new
+//! version; it is left out where there is nothing to say, so that the keys of older models stay.
 //!
 //! A packed model is a folder (or a place in a [`Store`]) with
 //! - **`manifest.json`**, a [`Manifest`]: where the weights came from, the recipe, the side files,

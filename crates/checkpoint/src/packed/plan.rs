@@ -6,6 +6,7 @@ use std::fmt;
 use crate::checkpoint::Checkpoint;
 use crate::digest::Digest;
 use crate::error::CheckpointError;
+use crate::lora::AdapterOrigin;
 use crate::mask::MASK_FILES;
 use crate::recipe::{Recipe, Storage};
 use crate::source::Source;
@@ -116,6 +117,9 @@ pub struct Span {
 pub struct Plan {
     /// Whose weights these are.
     pub origin: Origin,
+    /// The adapter that is merged into them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterOrigin>,
     /// The recipe's name.
     pub recipe: String,
     /// The files of weights.
@@ -222,6 +226,7 @@ impl Plan {
         }
         Ok(Self {
             origin,
+            adapter: checkpoint.adapter().map(|one| one.origin().clone()),
             recipe: recipe.name.to_owned(),
             inputs,
             files,

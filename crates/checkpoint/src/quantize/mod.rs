@@ -111,6 +111,30 @@ pub(crate) fn widen_f16(bytes: [u8; 2]) -> f32 {
     number::f16_to_f32(u16::from_le_bytes(bytes))
 }
 
+/// Reads little-endian elements into the beginning of `row`.
+pub(crate) fn widen(stored: Dtype, bytes: &[u8], row: &mut [f32]) {
+    number::widen(stored, bytes, row);
+}
+
+/// Writes `row` as little-endian elements, rounded to nearest, ties to even.
+///
+/// # Errors
+/// The first number that is too large for `to`, or none at all; then nothing is written.
+pub(crate) fn narrow(to: Dtype, row: &[f32], out: &mut [u8]) -> Result<(), f32> {
+    let largest = Precision::from(to).largest();
+    // NaN compares false, so it is not within.
+    let within = |number: &&f32| number.abs() <= largest;
+    if let Some(beyond) = row.iter().find(|number| !within(number)) {
+        return Err(*beyond);
+    }
+    match to {
+        Dtype::F32 => number::write_f32(row, out),
+        Dtype::F16 => number::write_f16(row, out),
+        Dtype::BF16 => number::write_bf16(row, out),
+    }
+    Ok(())
+}
+
 /// Whether every weight is a number that `to` can hold.
 fn check_row(to: Precision, row: &[f32]) -> Result<(), QuantizeError> {
     let largest = to.largest();

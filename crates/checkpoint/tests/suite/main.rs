@@ -5,6 +5,7 @@ mod bad_config;
 mod bad_index;
 mod bad_weights;
 mod config;
+mod lora;
 mod masks;
 mod names;
 mod open;

@@ -3,6 +3,8 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod adapter;
+mod attention_mask;
 mod bad_input;
 mod contract;
 mod masks;

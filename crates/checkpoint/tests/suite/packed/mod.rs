@@ -2,7 +2,7 @@
 
 mod ingest;
 mod manifest;
-mod shelf;
+pub(crate) mod shelf;
 
 use crate::support::{FIXTURES, folder, open};
 use paligemma_checkpoint::{
@@ -13,7 +13,7 @@ use paligemma_checkpoint::{
 /// Small, so that the fixtures have many pieces; large enough for their longest row.
 const PIECE: usize = 32 << 10;
 
-fn plan<S: Source>(checkpoint: &Checkpoint<S>, recipe: &Recipe) -> Plan {
+pub(crate) fn plan<S: Source>(checkpoint: &Checkpoint<S>, recipe: &Recipe) -> Plan {
     let plan = Plan::in_pieces_of(PIECE, checkpoint, Origin::default(), recipe);
     pollster::block_on(plan).unwrap()
 }

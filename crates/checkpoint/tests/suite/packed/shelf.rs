@@ -12,7 +12,7 @@ type Kept = (Mark, Vec<u8>);
 
 /// Keeps models in memory.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     pub(super) records: RefCell<BTreeMap<ModelKey, Record>>,
     pub(super) pieces: RefCell<BTreeMap<(ModelKey, usize), Kept>>,
     pub(super) files: RefCell<BTreeMap<(ModelKey, String), Vec<u8>>>,

@@ -5,6 +5,7 @@ mod args;
 mod convert;
 mod failure;
 mod forward;
+mod generation;
 mod inspect;
 mod progress;
 mod run;

@@ -18,15 +18,16 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
         prompt: prompt(&args.input),
         max_new_tokens: args.max_new_tokens,
     };
+    let options = args.generation.options();
     let answer = engine
-        .run(&request, &CancelToken::default(), &mut |event| {
+        .generate(&request, &options, &CancelToken::default(), &mut |event| {
             progress.show(&event);
         })
         .await
         .map_err(|error| Failure::about(&args.input.model, &error))?;
     drop(progress);
     if args.json {
-        print(&as_json(&answer, &engine)?)
+        print(&as_json(&answer, &engine, args.logprobs)?)
     } else {
         print(&as_text(&answer))
     }
@@ -82,15 +83,18 @@ pub(crate) fn prompt(input: &Input) -> Prompt<'_> {
     }
 }
 
-fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
+fn as_json(answer: &Answer, engine: &Engine, logprobs: bool) -> Result<String, Failure> {
     let adapter = engine.adapter();
     let failed =
         |error| Failure::other(format!("the answer could not be written as JSON ({error})"));
     let mut object = serde_json::to_value(answer).map_err(failed)?;
-    let detections = answer.detections.iter();
+    let detections = answer.detections.iter().zip(&answer.scores);
     object["detections"] = detections
-        .map(|found| json!({ "label": found.label, "box": found.bbox }))
+        .map(|(found, score)| json!({ "label": found.label, "box": found.bbox, "score": score }))
         .collect();
+    if let Some(fields) = object.as_object_mut().filter(|_| !logprobs) {
+        fields.remove("logprobs");
+    }
     object["adapter"] = json!({
         "name": adapter.name,
         "backend": adapter.backend,
@@ -104,14 +108,14 @@ fn as_json(answer: &Answer, engine: &Engine) -> Result<String, Failure> {
 fn as_text(answer: &Answer) -> String {
     use std::fmt::Write as _;
     let mut out = format!("{}\n", answer.text);
-    for found in &answer.detections {
+    for (found, score) in answer.detections.iter().zip(&answer.scores) {
         let [x0, y0, x1, y1] = found.bbox;
         let label = if found.label.is_empty() {
             "(no label)"
         } else {
             &found.label
         };
-        let _ = writeln!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
+        let _ = writeln!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}\t{score:.3}");
     }
     out
 }

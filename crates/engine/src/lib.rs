@@ -24,17 +24,25 @@
 //! nothing here knows which.
 
 mod answer;
+mod beams;
 mod engine;
 mod error;
+mod evidence;
 mod features;
 mod forward;
+mod generate;
+mod generation;
+mod grammar;
 mod inspect;
 mod picture;
+mod random;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
+pub use evidence::{Evidence, RADII};
 pub use forward::NamedTensor;
+pub use generation::{Generation, GenerationError, Sampling};
 pub use inspect::{Inspection, Stored, inspect};
 pub use paligemma_checkpoint::{
     Checkpoint, Family, Ingest, IngestError, Kept, Manifest, MemorySource, ModelKey, Origin,
@@ -47,3 +55,4 @@ pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 pub use paligemma_model::{Misfit, ModelOptions};
 pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};
 pub use picture::Picture;
+pub use random::random_number;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use paligemma_engine::Recipe;
 
+use crate::generation::GenerationArgs;
+
 /// Runs PaliGemma and PaliGemma 2 on this machine's GPU; nothing leaves it.
 #[derive(Parser)]
 #[command(name = "paligemma", version, after_help = EXIT_CODES)]
@@ -75,6 +77,8 @@ pub(crate) struct RunArgs {
     /// Most tokens to generate; memory for their keys and values is set aside at once
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
@@ -86,14 +90,20 @@ pub(crate) struct RunArgs {
     /// grey, as large as the first picture, soft at the edges
     #[arg(long, value_name = "DIR")]
     pub(crate) masks: Option<PathBuf>,
+    /// With --json: the log-probability of every generated token
+    #[arg(long, requires = "json")]
+    pub(crate) logprobs: bool,
 }
 
 const JSON: &str = "With --json: text; token_ids (generated, without the end token); stopped \
                     (\"eos\" or \"length\"); detections (label, box [x0, y0, x1, y1] in pixels of \
-                    the first picture as a person sees it; where the answer has mask codes and \
-                    there is a mask decoder, mask, the object's pixels as COCO's compressed runs \
-                    {size: [height, width], counts}; with --masks, mask_png, the file); timings (load_ms, vision_ms, \
-                    prefill_ms, decode_ms, tokens_per_second); adapter.";
+                    the first picture as a person sees it, score from 0 to 1; where the answer has \
+                    mask codes and there is a mask decoder, mask, the object's pixels as COCO's \
+                    compressed runs {size: [height, width], counts}; with --masks, mask_png, the \
+                    file); scores (the same, alone); timings (load_ms, vision_ms, prefill_ms, \
+                    decode_ms, tokens_per_second); adapter. With --logprobs also logprobs: natural \
+                    logarithms of the model's own probabilities of token_ids, and of the end token \
+                    if it came.";
 
 #[derive(ClapArgs)]
 pub(crate) struct ForwardArgs {

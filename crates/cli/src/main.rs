@@ -7,6 +7,7 @@ mod attention_mask;
 mod convert;
 mod failure;
 mod forward;
+mod generation;
 mod inspect;
 mod masks;
 mod progress;

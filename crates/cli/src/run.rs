@@ -24,8 +24,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
         prompt: prompt(&args.input),
         max_new_tokens: args.max_new_tokens,
     };
+    let options = args.generation.options();
     let answer = engine
-        .run(&request, &CancelToken::default(), &mut |event| {
+        .generate(&request, &options, &CancelToken::default(), &mut |event| {
             progress.show(&event);
         })
         .await
@@ -36,7 +37,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
         None => Vec::new(),
     };
     if args.json {
-        return print(&as_json(&answer, &engine, &files)?);
+        return print(&as_json(&answer, &engine, &files, args.logprobs)?);
     }
     if let Some(sentence) = masks::remark(&answer, &engine) {
         remark(&sentence);
@@ -103,20 +104,24 @@ fn as_json(
     answer: &Answer,
     engine: &Engine,
     mask_files: &[Option<PathBuf>],
+    logprobs: bool,
 ) -> Result<String, Failure> {
     let adapter = engine.adapter();
     let failed =
         |error| Failure::other(format!("the answer could not be written as JSON ({error})"));
     let mut object = serde_json::to_value(answer).map_err(failed)?;
-    let detections = answer.detections.iter().enumerate();
+    let detections = answer.detections.iter().zip(&answer.scores).enumerate();
     object["detections"] = detections
-        .map(|(index, found)| {
-            let mut object = json!({ "label": found.label, "box": found.bbox });
+        .map(|(index, (found, score))| {
+            let mut object = json!({ "label": found.label, "box": found.bbox, "score": score });
             let file = mask_files.get(index).and_then(Option::as_ref);
             masks::describe(&mut object, found, file);
             object
         })
         .collect();
+    if let Some(fields) = object.as_object_mut().filter(|_| !logprobs) {
+        fields.remove("logprobs");
+    }
     object["adapter"] = json!({
         "name": adapter.name,
         "backend": adapter.backend,
@@ -131,13 +136,14 @@ fn as_json(
 fn as_text(answer: &Answer, referred: Option<&str>, mask_files: &[Option<PathBuf>]) -> String {
     use std::fmt::Write as _;
     let mut out = format!("{}\n", answer.text);
-    for (index, found) in answer.detections.iter().enumerate() {
+    let scored = answer.detections.iter().zip(&answer.scores);
+    for (index, (found, score)) in scored.enumerate() {
         let [x0, y0, x1, y1] = found.bbox;
         let label = match found.label.as_str() {
             "" => referred.unwrap_or("(no label)"),
             label => label,
         };
-        let _ = write!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}");
+        let _ = write!(out, "{label}\t{x0:.1} {y0:.1} {x1:.1} {y1:.1}\t{score:.3}");
         if let Some(Some(file)) = mask_files.get(index) {
             let _ = write!(out, "\t{}", file.display());
         }

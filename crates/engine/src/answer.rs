@@ -4,6 +4,8 @@ use std::rc::Rc;
 use paligemma_processor::Detection;
 use serde::Serialize;
 
+use crate::evidence::Evidence;
+
 /// What happens while an engine works, as it happens.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -35,6 +37,8 @@ pub enum Event {
         /// The objects so far; a box is there as soon as its four coordinates are, a mask as soon as
         /// its sixteen codes are.
         detections: Vec<Detection>,
+        /// How sure the model is of each, from 0 to 1.
+        scores: Vec<f32>,
         /// Tokens so far.
         count: usize,
     },
@@ -56,6 +60,16 @@ pub struct Answer {
     pub stopped: Stopped,
     /// The objects in `text`, in pixels of the first picture, with their masks.
     pub detections: Vec<Detection>,
+    /// How sure the model is of each of them, from 0 to 1: see [`crate::Evidence::score`].
+    pub scores: Vec<f32>,
+    /// What the probabilities say about each of them; none of an object whose tokens are not to
+    /// be told apart.
+    #[serde(skip)]
+    pub evidence: Vec<Option<Evidence>>,
+    /// The logarithm of the probability of each generated token, of the end token too if it came:
+    /// then there is one more than there are `token_ids`. They are the model's own probabilities,
+    /// whatever sampling or a penalty made of them.
+    pub logprobs: Vec<f32>,
     /// How long each stage took.
     pub timings: Timings,
 }

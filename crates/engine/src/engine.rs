@@ -3,12 +3,13 @@ use paligemma_checkpoint::{
 };
 use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
 use paligemma_model::{ImageFeatures, ModelError, ModelOptions, PaliGemma, Session, Taps};
-use paligemma_processor::{Processor, detections};
+use paligemma_processor::Processor;
 use web_time::Instant;
 
 use crate::answer::{Answer, CancelToken, Event, Stopped, Timings};
 use crate::error::EngineError;
 use crate::features::FeatureCache;
+use crate::generation::Generation;
 use crate::masks::{self, MaskFile, Masks};
 use crate::picture::Picture;
 
@@ -241,7 +242,26 @@ impl Engine {
         cancel: &CancelToken,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Answer, EngineError> {
+        let greedy = Generation::default();
+        self.generate(request, &greedy, cancel, on_event).await
+    }
+
+    /// Answers a prompt as [`Engine::run`] does, with tokens picked as `generation` says.
+    ///
+    /// The text and objects of events are those of the answer that is being written, of several
+    /// beams those of the best; the returned answer may be another.
+    ///
+    /// # Errors
+    /// As [`Engine::run`]; and options out of their range or that do not go together.
+    pub async fn generate(
+        &mut self,
+        request: &RunRequest<'_>,
+        generation: &Generation,
+        cancel: &CancelToken,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Answer, EngineError> {
         let ids = self.input_ids(request)?;
+        let mut guide = self.guide(request, generation, &ids)?;
         let context = self.info.context;
         if ids.len() > context {
             return Err(ModelError::PromptTooLong {
@@ -279,6 +299,8 @@ impl Engine {
             let answer = request.max_new_tokens - 1;
             let positions = ids.len().saturating_add(answer).min(context);
             let mut session = self.session(positions)?;
+            session.pick(&self.model, guide.picking())?;
+            guide.steer(&self.model, &session, 0)?;
             let first = session
                 .prefill(&self.model, &ids, &features, &mut Taps::none())
                 .await;
@@ -286,67 +308,40 @@ impl Engine {
 
             let started = Instant::now();
             let outcome = match first {
-                Ok(first) => {
-                    self.decode(&mut session, first, request, cancel, &mut tokens, on_event)
+                Ok(_) => {
+                    self.answer(&mut session, &mut guide, request, cancel, on_event)
                         .await
                 }
                 Err(error) => Err(error.into()),
             };
             timings.decode_ms = milliseconds(started);
             self.session = Some(session);
-            stopped = outcome?;
+            (tokens, stopped) = outcome?;
         }
 
-        let read = tokens.len() as f64 - if stopped == Stopped::Eos { 0.0 } else { 1.0 };
-        if read > 0.0 && timings.decode_ms > 0.0 {
-            timings.tokens_per_second = read * 1000.0 / timings.decode_ms;
+        if guide.read > 0 && timings.decode_ms > 0.0 {
+            timings.tokens_per_second = guide.read as f64 * 1000.0 / timings.decode_ms;
         }
-        let text = self.processor.decode(&tokens)?;
-        let mut detections = self.detections(&text, request.pictures);
-        self.masks.add_to(&mut detections, request.pictures).await?;
+        let logprobs = tokens.iter().map(|token| token.log_prob).collect();
+        if stopped == Stopped::Eos {
+            tokens.pop();
+        }
+        let token_ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+        let text = self.processor.decode(&token_ids)?;
+        let found = self
+            .found(&text, &tokens, request.pictures, generation)
+            .await?;
         on_event(Event::Done { timings });
         Ok(Answer {
             text,
-            token_ids: tokens,
+            token_ids,
             stopped,
-            detections,
+            scores: found.scores(),
+            detections: found.detections,
+            evidence: found.evidence,
+            logprobs,
             timings,
         })
-    }
-
-    async fn decode(
-        &self,
-        session: &mut Session,
-        first: u32,
-        request: &RunRequest<'_>,
-        cancel: &CancelToken,
-        tokens: &mut Vec<u32>,
-        on_event: &mut dyn FnMut(Event),
-    ) -> Result<Stopped, EngineError> {
-        let mut next = first;
-        for generated in 1.. {
-            if self.config().eos_token_ids.contains(&next) {
-                return Ok(Stopped::Eos);
-            }
-            tokens.push(next);
-            let text = self.processor.decode_partial(tokens)?;
-            let mut detections = self.detections(&text, request.pictures);
-            self.masks.add_to(&mut detections, request.pictures).await?;
-            on_event(Event::Token {
-                id: next,
-                text,
-                detections,
-                count: tokens.len(),
-            });
-            if cancel.is_cancelled() {
-                return Ok(Stopped::Cancelled);
-            }
-            if generated >= request.max_new_tokens || session.room() == 0 {
-                return Ok(Stopped::Length);
-            }
-            next = session.decode(&self.model).await?;
-        }
-        Ok(Stopped::Length)
     }
 
     pub(crate) fn input_ids(&self, request: &RunRequest<'_>) -> Result<Vec<u32>, EngineError> {
@@ -392,12 +387,6 @@ impl Engine {
                 Ok(Session::new(&self.model, positions, words)?)
             }
         }
-    }
-
-    fn detections(&self, text: &str, pictures: &[Picture]) -> Vec<paligemma_processor::Detection> {
-        pictures.first().map_or_else(Vec::new, |picture| {
-            detections(text, picture.width(), picture.height())
-        })
     }
 }
 

@@ -4,6 +4,8 @@ use paligemma_model::ModelError;
 use paligemma_processor::{PictureError, ProcessorError};
 use thiserror::Error;
 
+use crate::generation::GenerationError;
+
 /// Why loading or running failed: one sentence that names the input, the reason and the next
 /// step.
 #[derive(Debug, Error)]
@@ -46,6 +48,9 @@ pub enum EngineError {
     /// Tokenizer, processor configuration or prompt.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
+    /// How to generate.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
     /// The folder has no tokenizer.
     #[error(
         "the checkpoint has no tokenizer.json; download it from the model's page beside config.json"
@@ -103,6 +108,7 @@ impl EngineError {
                 PackedError::Piece { .. } | PackedError::File { .. } => ErrorKind::Damaged,
             },
             Self::Picture(_) => ErrorKind::Picture,
+            Self::Generation(_) => ErrorKind::Prompt,
             Self::Gpu(error) => gpu_kind(error),
             Self::Model(error) => match error {
                 ModelError::Gpu(error) => gpu_kind(error),

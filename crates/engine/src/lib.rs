@@ -25,19 +25,27 @@
 
 mod answer;
 mod attention_mask;
+mod beams;
 mod engine;
 mod error;
+mod evidence;
 mod features;
 mod forward;
+mod generate;
+mod generation;
+mod grammar;
 mod inspect;
 mod masks;
 mod picture;
+mod random;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
 pub use attention_mask::{MaskRequest, attention_mask};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
+pub use evidence::{Evidence, RADII};
 pub use forward::NamedTensor;
+pub use generation::{Generation, GenerationError, Sampling};
 pub use inspect::{Inspection, Stored, inspect, inspect_adapted};
 pub use masks::MaskFile;
 pub use paligemma_checkpoint::{
@@ -54,3 +62,4 @@ pub use paligemma_processor::{
     PixelBox, Rle, RleError, parse_answer,
 };
 pub use picture::Picture;
+pub use random::random_number;

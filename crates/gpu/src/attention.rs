@@ -165,6 +165,28 @@ impl Gpu {
 }
 
 impl Recorder {
+    /// Copies the keys and values of these positions to another cache of the same shape.
+    pub fn copy_positions(
+        &mut self,
+        source: &KvCache,
+        target: &KvCache,
+        positions: std::ops::Range<usize>,
+    ) {
+        let shape = |cache: &KvCache| (cache.kv_heads, cache.capacity, cache.head_dim);
+        if shape(source) != shape(target) || positions.end > source.capacity {
+            return self.fail(GpuError::Shape {
+                kernel: "copy_positions",
+                detail: format!("{positions:?} of {:?}, {:?}", shape(source), shape(target)),
+            });
+        }
+        for head in 0..source.kv_heads {
+            let first = head * source.capacity;
+            let rows = first + positions.start..first + positions.end;
+            self.copy_rows(&source.keys, &target.keys, rows.clone());
+            self.copy_rows(&source.values, &target.values, rows);
+        }
+    }
+
     /// Lays projections out by head: query `[rows, heads * head_dim]` to q (see
     /// [`Gpu::queries`]), key and value `[rows, kv_heads * head_dim]` into the cache at the
     /// sequence indices that begin at `span[0]`; rotates queries and keys if asked.

@@ -1,12 +1,10 @@
-use paligemma_gpu::{Gpu, GpuError, Indices, Program, Readback, Tensor};
+use paligemma_gpu::{Gpu, GpuError, Indices, Program, Tensor};
 
 use crate::decoder::{Memory, Workspace};
 use crate::error::ModelError;
 use crate::model::{ImageFeatures, PaliGemma};
+use crate::picking::{PickOne, Picker, Picking, Scored, Steering};
 use crate::taps::Taps;
-
-/// What argmax writes when every logit is NaN.
-const NO_TOKEN: u32 = u32::MAX;
 
 /// KV caches grow in steps of this many positions, so that a slightly longer prompt does not
 /// allocate them anew.
@@ -20,9 +18,13 @@ pub struct Session {
     memory: Memory,
     capacity: usize,
     token: Indices, // [1], the token last picked
-    readback: Readback,
+    picker: Picker,
+    found: Vec<Scored>,
     allowed: usize,
+    workspace: Workspace, // of one row
+    first: Tensor,        // [1, vocabulary], the logits after the prefix
     step: Program,
+    prefix: usize,
     position: usize,
     context: usize,
 }
@@ -46,31 +48,54 @@ impl Session {
         let gpu = &model.gpu;
         let memory = model.decoder.memory(gpu, capacity)?;
         let token = gpu.indices("token", 1)?;
-        let readback = gpu.readback(1)?;
-        let step = {
-            let workspace = model.decoder.workspace(gpu, 1)?;
-            let mut r = gpu.recorder();
-            let mut taps = Taps::none();
-            let w = &workspace;
-            model.decoder.record_embedding(&mut r, &token, w);
-            model
-                .decoder
-                .record_layers(gpu, &mut r, w, &memory, &mut taps)?;
-            model.decoder.record_logits(&mut r, w);
-            r.argmax(&w.logits, allowed, &token, &memory.span, 1);
-            r.copy_back(&token, &readback);
-            r.finish()?
-        };
+        let picking = Picking::One(PickOne::default());
+        let picker = Picker::new(gpu, &model.config.text, allowed, picking)?;
+        let workspace = model.decoder.workspace(gpu, 1)?;
+        let step = record_step(model, &memory, &token, &picker, &workspace)?;
+        let first = gpu.tensor("first logits", 1, model.config.text.vocab_size)?;
         Ok(Self {
             memory,
             capacity,
             token,
-            readback,
+            picker,
+            found: Vec::new(),
             allowed,
+            workspace,
+            first,
             step,
+            prefix: 0,
             position: 0,
             context,
         })
+    }
+
+    /// Changes how tokens are picked, from the next one on.
+    ///
+    /// # Errors
+    /// More memory than the GPU gives.
+    pub fn pick(&mut self, model: &PaliGemma, picking: Picking) -> Result<(), ModelError> {
+        if self.picker.picking() != &picking {
+            let picker = Picker::new(&model.gpu, &model.config.text, self.allowed, picking)?;
+            let (memory, workspace) = (&self.memory, &self.workspace);
+            self.step = record_step(model, memory, &self.token, &picker, workspace)?;
+            self.picker = picker;
+        }
+        Ok(())
+    }
+
+    /// Says what the next token needs from outside, as far as the [`Picking`] asks for it.
+    ///
+    /// # Errors
+    /// More bits than the vocabulary has.
+    pub fn steer(&self, model: &PaliGemma, steering: Steering<'_>) -> Result<(), ModelError> {
+        Ok(self.picker.steer(&model.gpu, steering)?)
+    }
+
+    /// What was found last: the token that [`Session::prefill`], [`Session::decode`] or
+    /// [`Session::again`] returned, or the best few and those that were wanted beside them.
+    #[must_use]
+    pub fn found(&self) -> &[Scored] {
+        &self.found
     }
 
     /// Positions it can hold.
@@ -109,8 +134,9 @@ impl Session {
         let places = image_places(model, ids, images)?;
         let workspace = model.decoder.workspace(gpu, ids.len())?;
         self.record_prefix(model, ids, images, &places, &workspace, taps)?;
+        self.prefix = ids.len();
         self.position = ids.len();
-        self.take_token(gpu).await
+        self.take(model).await
     }
 
     /// Reads the token last picked and returns the next one.
@@ -118,6 +144,15 @@ impl Session {
     /// # Errors
     /// No room left, or a GPU that fails.
     pub async fn decode(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
+        self.submit(model)?;
+        self.take(model).await
+    }
+
+    /// Hands the GPU what [`Session::decode`] does, without waiting for it.
+    ///
+    /// # Errors
+    /// No room left.
+    pub fn submit(&mut self, model: &PaliGemma) -> Result<(), ModelError> {
         if self.room() == 0 {
             return Err(ModelError::PromptTooLong {
                 tokens: self.position + 1,
@@ -126,7 +161,54 @@ impl Session {
         }
         model.gpu.submit(&self.step);
         self.position += 1;
-        self.take_token(&model.gpu).await
+        Ok(())
+    }
+
+    /// Forgets the answer so far and picks its first token anew, without reading the prefix again.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn again(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
+        let gpu = &model.gpu;
+        let prefix = self.prefix as u32;
+        gpu.write_indices(&self.memory.span, &[prefix, prefix])?;
+        self.position = self.prefix;
+        let mut r = gpu.recorder();
+        let to = (&self.token, &self.memory.span, 0);
+        self.picker.record(&mut r, &self.first, to);
+        gpu.submit(&r.finish()?);
+        self.take(model).await
+    }
+
+    /// Makes `token` the one that the next step reads, whatever was picked.
+    ///
+    /// # Errors
+    /// None that a token can cause.
+    pub fn put(&self, model: &PaliGemma, token: u32) -> Result<(), ModelError> {
+        Ok(model.gpu.write_indices(&self.token, &[token])?)
+    }
+
+    /// Becomes a copy of another session of the same capacity that has read the same prefix, and
+    /// stands where it stands; `with_prefix` copies the prefix too.
+    ///
+    /// # Errors
+    /// Another capacity.
+    pub fn follow(
+        &mut self,
+        model: &PaliGemma,
+        other: &Self,
+        with_prefix: bool,
+    ) -> Result<(), ModelError> {
+        let first = if with_prefix { 0 } else { other.prefix };
+        let mut r = model.gpu.recorder();
+        for (to, from) in self.memory.caches.iter().zip(&other.memory.caches) {
+            r.copy_positions(from, to, first..other.position);
+        }
+        model.gpu.submit(&r.finish()?);
+        let span = [other.position as u32, other.prefix as u32];
+        model.gpu.write_indices(&self.memory.span, &span)?;
+        (self.prefix, self.position) = (other.prefix, other.position);
+        Ok(())
     }
 
     /// Keys and values of the positions so far, layer by layer: two times
@@ -196,14 +278,9 @@ impl Session {
             .decoder
             .record_layers(gpu, &mut r, w, &self.memory, taps)?;
         model.decoder.record_logits(&mut r, w);
-        r.argmax(
-            &w.logits,
-            self.allowed,
-            &self.token,
-            &self.memory.span,
-            ids.len(),
-        );
-        r.copy_back(&self.token, &self.readback);
+        r.copy(&w.logits, &self.first);
+        let to = (&self.token, &self.memory.span, ids.len());
+        self.picker.record(&mut r, &w.logits, to);
         if taps.is_wanted() {
             let normed = model.decoder.record_final_norm(&mut r, w);
             taps.tap(gpu, &mut r, || "text.final_norm".to_owned(), &normed)?;
@@ -212,13 +289,36 @@ impl Session {
         Ok(())
     }
 
-    async fn take_token(&self, gpu: &Gpu) -> Result<u32, ModelError> {
-        let bits = gpu.read(&self.readback).await?;
-        match bits.first() {
-            Some(&id) if id != NO_TOKEN => Ok(id),
-            _ => Err(ModelError::NotANumber),
-        }
+    /// Waits for what was submitted last and returns the token that it found.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn take(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
+        self.found = self.picker.take(&model.gpu).await?;
+        self.found
+            .first()
+            .map(|found| found.id)
+            .ok_or(ModelError::NotANumber)
     }
+}
+
+/// One step of decoding, from the token last picked to the next.
+fn record_step(
+    model: &PaliGemma,
+    memory: &Memory,
+    token: &Indices,
+    picker: &Picker,
+    w: &Workspace,
+) -> Result<Program, ModelError> {
+    let gpu = &model.gpu;
+    let mut r = gpu.recorder();
+    model.decoder.record_embedding(&mut r, token, w);
+    model
+        .decoder
+        .record_layers(gpu, &mut r, w, memory, &mut Taps::none())?;
+    model.decoder.record_logits(&mut r, w);
+    picker.record(&mut r, &w.logits, (token, &memory.span, 1));
+    Ok(r.finish()?)
 }
 
 impl PaliGemma {

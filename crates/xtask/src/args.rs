@@ -20,6 +20,8 @@ Usage: cargo xtask <command>
                                scenes (300) and write benches/FIDELITY.md; continues
                                where it was interrupted, unless --fresh
                                (--logits: only print how far logits move)
+  scores [--scenes N]          measure how usefully scores order what is detected on N
+                               new scenes (100) and write benches/SCORES.md
   quantizers                   measure how fast weights are packed, natively and in
                                headless Chromium
   full-size                    take a checkpoint of the size of PaliGemma 2 3B, with
@@ -46,6 +48,8 @@ pub(crate) enum Request {
     /// With the options that the measurement itself reads.
     Fidelity(Vec<String>),
     /// With the options that the measurement itself reads.
+    Scores(Vec<String>),
+    /// With the options that the measurement itself reads.
     FullSize(Vec<String>),
     Quantizers,
     Announce(Announcement),
@@ -68,6 +72,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, S
         "precache" if rest.len() < 2 => Ok(Request::Precache(rest.first().map(PathBuf::from))),
         "test" => steps(&rest).map(Request::Test),
         "fidelity" => fidelity(rest).map(Request::Fidelity),
+        "scores" => Ok(Request::Scores(rest)),
         "quantizers" if rest.is_empty() => Ok(Request::Quantizers),
         "full-size" => Ok(Request::FullSize(rest)),
         "announce" => Announcement::from_args(&rest).map(Request::Announce),

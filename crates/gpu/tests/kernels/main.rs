@@ -16,6 +16,7 @@ mod elementwise;
 mod linear;
 mod misfits;
 mod norms;
+mod picking;
 mod programs;
 mod rows;
 mod shaders;
@@ -52,6 +53,10 @@ kernels! {
     attention => attention::attention();
     conv => conv::conv();
     conv_transposed => conv::conv_transposed();
+    digits => picking::levels();
+    digits_parts => picking::thresholds();
+    draw => picking::draws();
+    draw_parts => picking::drawn_from_all_stretches();
     embed_bf16 => rows::embed(Precision::BF16);
     embed_f16 => rows::embed(Precision::F16);
     embed_f32 => rows::embed(Precision::F32);
@@ -60,6 +65,8 @@ kernels! {
     embed_q8 => rows::embed(Q8);
     geglu => elementwise::geglu();
     layer_norm => norms::layer_norm();
+    log_probs => picking::log_probs();
+    log_sum_exp => picking::log_sum_exp();
     matmul_bf16 => linear::matmul(Precision::BF16);
     matmul_f16 => linear::matmul(Precision::F16);
     matmul_f32 => linear::matmul(Precision::F32);
@@ -73,10 +80,13 @@ kernels! {
     matvec_q4 => linear::matvec(Q4);
     matvec_q8 => linear::matvec(Q8);
     patchify => rows::patchify();
+    process_logits => picking::process_logits();
     rms_norm => norms::rms_norm();
     scatter_rows => rows::scatter_rows();
     soft_cap => elementwise::soft_cap();
     split_heads => split_heads::split_heads();
+    top => picking::top();
+    top_parts => picking::top_of_a_stretch();
 }
 
 #[test]

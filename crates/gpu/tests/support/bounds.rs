@@ -44,7 +44,7 @@ pub(crate) fn gelu(x: f64) -> f64 {
 
 /// cap · tanh(x / cap) of an `x` without error: the quotient's error of 2.5 u reaches tanh as at
 /// most min(2.5 |t|, 1.2) u.
-fn capped(x: f64, cap: f32) -> f64 {
+pub(crate) fn capped(x: f64, cap: f32) -> f64 {
     let cap = f64::from(cap);
     let t = x / cap;
     cap.abs() * (tanh(t) + U * (2.5 * t.abs()).min(1.2) + U * t.tanh().abs())

@@ -10,6 +10,7 @@
 
 mod attention;
 mod buffer;
+mod copies;
 mod device;
 mod error;
 mod kernels;

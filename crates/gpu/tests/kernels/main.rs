@@ -20,6 +20,7 @@ mod rows;
 mod shaders;
 mod shards;
 mod split_heads;
+mod weights;
 
 use paligemma_checkpoint::Precision;
 
@@ -49,6 +50,8 @@ kernels! {
     argmax => argmax::stages();
     argmax_parts => argmax::stretches();
     attention => attention::attention();
+    attention_weights => weights::attention_weights();
+    cross_entropy => weights::cross_entropy();
     embed_bf16 => rows::embed(Precision::BF16);
     embed_f16 => rows::embed(Precision::F16);
     embed_f32 => rows::embed(Precision::F32);

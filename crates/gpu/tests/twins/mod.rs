@@ -11,6 +11,8 @@
 pub(crate) mod add;
 pub(crate) mod argmax;
 pub(crate) mod attention;
+pub(crate) mod attention_weights;
+pub(crate) mod cross_entropy;
 pub(crate) mod embed;
 pub(crate) mod geglu;
 pub(crate) mod layer_norm;

@@ -11,21 +11,29 @@
 //! | [`ImageProcessor`] | a [`Picture`] | `pixel_values`, `[3, size, size]` |
 //! | [`Tokenizer`] | text | token ids, and back |
 //! | [`Processor`] | pictures and a prompt | `pixel_values` and a [`Prompt`] |
+//! | [`Processor::batch`] | texts, suffixes | a padded [`Batch`] with labels |
+//! | [`apply_chat_template`] | chat messages | a prompt |
 //! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
 
 mod answer;
+mod batch;
 mod error;
 mod image_processor;
 mod jpeg;
+mod messages;
 mod picture;
 mod processor;
 mod resize;
 mod tokenizer;
 mod tokenizer_file;
+mod warning;
 
 pub use answer::{AnswerItem, Detection, detections, parse_answer};
+pub use batch::{Batch, BatchRequest, IGNORED, ImageCounts, Padding};
 pub use error::{PictureError, ProcessorError};
-pub use image_processor::ImageProcessor;
+pub use image_processor::{ImageProcessor, PixelSteps};
+pub use messages::{Content, Message, MessageError, Part, apply_chat_template, parse_messages};
 pub use picture::Picture;
 pub use processor::{Processor, Prompt};
 pub use tokenizer::{LOC_TOKENS, SEG_TOKENS, Tokenizer};
+pub use warning::ProcessorWarning;

@@ -9,7 +9,7 @@ pub const LOC_TOKENS: usize = 1024;
 pub const SEG_TOKENS: usize = 128;
 
 pub(crate) const BOS: &str = "<bos>";
-const EOS: &str = "<eos>";
+pub(crate) const EOS: &str = "<eos>";
 const PAD: &str = "<pad>";
 pub(crate) const IMAGE: &str = "<image>";
 

@@ -2,6 +2,7 @@
 //! inspect either. Everything happens on this machine.
 
 mod args;
+mod attention;
 mod convert;
 mod failure;
 mod forward;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(args) => pollster::block_on(run::run(&args)),
         Command::Forward(args) => pollster::block_on(forward::forward(&args)),
+        Command::Attention(args) => pollster::block_on(attention::attention(&args)),
         Command::Convert(args) => pollster::block_on(convert::convert(&args)),
         Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
     };

@@ -30,7 +30,7 @@ pub struct Engine {
     pub(crate) processor: Processor,
     info: ModelInfo,
     load_ms: f64,
-    session: Option<Session>,
+    pub(crate) session: Option<Session>,
     features: FeatureCache,
 }
 
@@ -62,6 +62,7 @@ pub struct RunRequest<'a> {
 }
 
 /// Text, or ids that someone else made.
+#[derive(Clone)]
 pub enum Prompt<'a> {
     /// As typed, e.g. `detect cat ; dog`; image tokens, `<bos>` and newline are added as
     /// transformers does it.
@@ -176,6 +177,12 @@ impl Engine {
     #[must_use]
     pub fn config(&self) -> &Config {
         self.model.config()
+    }
+
+    /// The checkpoint's tokenizer and image processor.
+    #[must_use]
+    pub fn processor(&self) -> &Processor {
+        &self.processor
     }
 
     /// What computes.
@@ -324,7 +331,7 @@ impl Engine {
         Ok(prompt.input_ids)
     }
 
-    async fn encode(
+    pub(crate) async fn encode(
         &mut self,
         picture: &Picture,
         index: usize,
@@ -345,7 +352,7 @@ impl Engine {
     }
 
     /// The session of the last run if it is large enough, or a new one.
-    fn session(&mut self, positions: usize) -> Result<Session, EngineError> {
+    pub(crate) fn session(&mut self, positions: usize) -> Result<Session, EngineError> {
         // Dropped before the new one is made: both at once might not fit.
         let kept = self
             .session

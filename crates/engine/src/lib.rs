@@ -24,17 +24,24 @@
 //! nothing here knows which.
 
 mod answer;
+mod attention;
 mod engine;
 mod error;
 mod features;
 mod forward;
 mod inspect;
 mod picture;
+mod pipeline;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
+pub use attention::{AttentionMaps, AttentionRequest, Focus, Heat};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
-pub use forward::NamedTensor;
+pub use forward::{
+    Array, BatchOutput, CacheValues, ForwardError, ForwardOutput, ForwardRequest, Images,
+    LayerAttention, LogitsToKeep, Loss, ModelInputs, NamedTensor, Outputs, PastKeyValues,
+    PreparedImages, Trace, TraceOptions, VisionOutput, VisionOutputs,
+};
 pub use inspect::{Inspection, Stored, inspect};
 pub use paligemma_checkpoint::{
     Checkpoint, Family, Ingest, IngestError, Kept, Manifest, MemorySource, ModelKey, Origin,
@@ -44,6 +51,16 @@ pub use paligemma_checkpoint::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
-pub use paligemma_model::{Misfit, ModelOptions};
-pub use paligemma_processor::{AnswerItem, Detection, Picture as DecodedPicture, parse_answer};
+pub use paligemma_model::{Layers, Misfit, ModelOptions};
+pub use paligemma_processor::{
+    AnswerItem, Batch, BatchRequest, Content, Detection, IGNORED, Message, MessageError, Padding,
+    Part, Picture as DecodedPicture, PixelSteps, Processor, ProcessorError, ProcessorWarning,
+    apply_chat_template, parse_answer, parse_messages,
+};
 pub use picture::Picture;
+pub use pipeline::{Generated, ImageTextToText, PipelineInput};
+
+/// The examples of `TRANSFORMERS.md`, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../TRANSFORMERS.md")]
+pub struct Transformers;

@@ -17,13 +17,14 @@ const CAPACITY_STEP: usize = 256;
 /// A step of decoding is a [`Program`] recorded once: it looks the last token up, runs every
 /// layer and picks the next token, all on the GPU; only that token's id comes back.
 pub struct Session {
-    memory: Memory,
-    capacity: usize,
+    pub(crate) memory: Memory,
+    pub(crate) capacity: usize,
     token: Indices, // [1], the token last picked
     readback: Readback,
-    allowed: usize,
+    pub(crate) allowed: usize,
     step: Program,
-    position: usize,
+    pub(crate) position: usize,
+    pub(crate) prefix: usize,
     context: usize,
 }
 
@@ -52,10 +53,10 @@ impl Session {
             let mut r = gpu.recorder();
             let mut taps = Taps::none();
             let w = &workspace;
-            model.decoder.record_embedding(&mut r, &token, w);
+            model.decoder.record_embedding(&mut r, &token, &w.hidden);
             model
                 .decoder
-                .record_layers(gpu, &mut r, w, &memory, &mut taps)?;
+                .record_layers(gpu, &mut r, w, &memory, 0, &mut taps)?;
             model.decoder.record_logits(&mut r, w);
             r.argmax(&w.logits, allowed, &token, &memory.span, 1);
             r.copy_back(&token, &readback);
@@ -69,6 +70,7 @@ impl Session {
             allowed,
             step,
             position: 0,
+            prefix: 0,
             context,
         })
     }
@@ -110,6 +112,7 @@ impl Session {
         let workspace = model.decoder.workspace(gpu, ids.len())?;
         self.record_prefix(model, ids, images, &places, &workspace, taps)?;
         self.position = ids.len();
+        self.prefix = ids.len();
         self.take_token(gpu).await
     }
 
@@ -185,7 +188,7 @@ impl Session {
         let tokens = gpu.indices("ids", ids.len())?;
         gpu.write_indices(&tokens, ids)?;
         let mut r = gpu.recorder();
-        model.decoder.record_embedding(&mut r, &tokens, w);
+        model.decoder.record_embedding(&mut r, &tokens, &w.hidden);
         for (ImageFeatures(features), places) in images.iter().zip(places) {
             let positions = gpu.indices("image positions", places.len())?;
             gpu.write_indices(&positions, places)?;
@@ -194,7 +197,7 @@ impl Session {
         taps.tap(gpu, &mut r, || "text.inputs_embeds".to_owned(), &w.hidden)?;
         model
             .decoder
-            .record_layers(gpu, &mut r, w, &self.memory, taps)?;
+            .record_layers(gpu, &mut r, w, &self.memory, ids.len(), taps)?;
         model.decoder.record_logits(&mut r, w);
         r.argmax(
             &w.logits,
@@ -230,9 +233,7 @@ impl PaliGemma {
     pub async fn logits(&self, normed: &Tensor) -> Result<Vec<f32>, ModelError> {
         let gpu = &self.gpu;
         let vocabulary = self.config.text.vocab_size;
-        let row_bytes = (vocabulary.next_multiple_of(8) * 4) as u64;
-        let most = gpu.info().max_binding_bytes.min(64 << 20) / row_bytes;
-        let at_once = (most as usize / 8 * 8).max(8);
+        let at_once = self.logit_rows();
         let mut all = Vec::with_capacity(normed.rows() * vocabulary);
         for start in (0..normed.rows()).step_by(at_once) {
             let rows = normed.slice_rows(start..(start + at_once).min(normed.rows()))?;
@@ -255,7 +256,7 @@ impl PaliGemma {
 }
 
 /// For each image the sequence indices its features go to, in order.
-fn image_places(
+pub(crate) fn image_places(
     model: &PaliGemma,
     ids: &[u32],
     images: &[ImageFeatures],

@@ -14,6 +14,8 @@
 
 mod expected;
 mod generation;
+mod maps;
+mod passes;
 mod quantized;
 mod samples;
 mod stages;

@@ -7,13 +7,13 @@ use paligemma_engine::{
     Stopped,
 };
 
-fn demo(path: &str) -> PathBuf {
+pub(crate) fn demo(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../web/demo")
         .join(path)
 }
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let options = LoadOptions {
         gpu: GpuOptions {
             baseline_limits: true,

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod contract;
+mod documented;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -52,7 +52,7 @@ pub(crate) fn App() -> impl IntoView {
                 </div>
                 <div class="column">
                     <PromptPanel page session models />
-                    <Results page />
+                    <Results page session />
                     <About models />
                 </div>
             </main>

@@ -4,16 +4,18 @@
 //! are not part of these messages: they travel beside them as a transferred `ArrayBuffer`, so
 //! that a large photo is never copied or re-encoded.
 
+mod attention;
 mod models;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::attention::{AttentionMap, Look, PictureHeat};
 pub use self::models::{
     FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Wanted,
 };
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +91,15 @@ pub enum Request {
         /// Most tokens to generate.
         max_new_tokens: usize,
     },
+    /// Say where the model looked when it chose a token; answered by `Attention` or `Failed`.
+    Attention {
+        /// Identifies the answer.
+        id: u32,
+        /// Pictures by the page's names, as they were run.
+        pictures: Vec<u32>,
+        /// Which token.
+        look: Look,
+    },
     /// Stop the request with this id: a run at its next token, which ends it with `Done` and
     /// `Stopped::Cancelled`; a fetch at once, which ends it with `Paused`; a load at once, which
     /// ends it with `Failed` and `ProblemKind::Cancelled`.
@@ -109,6 +120,7 @@ impl Request {
             | Request::Library { id }
             | Request::Delete { id, .. }
             | Request::Picture { id, .. }
+            | Request::Attention { id, .. }
             | Request::Run { id, .. } => Some(*id),
             Request::DropPicture { .. } | Request::Cancel { .. } => None,
         }
@@ -216,6 +228,13 @@ pub enum Event {
         /// The answer.
         answer: Answer,
     },
+    /// Where the model looked.
+    Attention {
+        /// The `Attention` request this answers.
+        id: u32,
+        /// That.
+        map: AttentionMap,
+    },
     /// A request failed; the worker goes on listening.
     Failed {
         /// The request this answers.
@@ -242,6 +261,7 @@ impl Event {
             | Event::Prefill { id, .. }
             | Event::Token { id, .. }
             | Event::Done { id, .. }
+            | Event::Attention { id, .. }
             | Event::Failed { id, .. } => Some(*id),
         }
     }
@@ -257,6 +277,7 @@ impl Event {
                 | Event::Library { .. }
                 | Event::Picture { .. }
                 | Event::Done { .. }
+                | Event::Attention { .. }
                 | Event::Failed { .. }
         )
     }

@@ -16,5 +16,6 @@ mod flows;
 mod models;
 mod offline;
 mod published;
+mod questions;
 mod sources;
 mod truth;

@@ -10,20 +10,15 @@ use crate::state::{Reply, Stage};
 const MAX_NEW_TOKENS: usize = 256;
 
 impl Session {
-    /// Asks the prompt about the picture.
+    /// Asks the prompt about the picture on the stage and those beside it.
     pub(crate) fn run(self) {
         if !untrack(move || self.page.can_run()) {
             return;
         }
         let prompt = self.page.prompt.get_untracked().trim().to_owned();
-        let (client, handle) = self.inner.with_value(|inner| {
-            let handle = inner
-                .current
-                .as_ref()
-                .and_then(|current| current.handle.clone());
-            (inner.client.clone(), handle)
-        });
-        let (Some(client), Some(handle)) = (client, handle) else {
+        let handles = self.handles();
+        let handles: Vec<_> = handles.iter().map(AsRef::as_ref).collect();
+        let Some(client) = self.client().filter(|_| !handles.is_empty()) else {
             return;
         };
         self.page.clear_reply();
@@ -38,7 +33,7 @@ impl Session {
                 self.on_run_event(event);
             }
         };
-        let id = client.run(&[&handle], &prompt, MAX_NEW_TOKENS, on_event);
+        let id = client.run(&handles, &prompt, MAX_NEW_TOKENS, on_event);
         self.inner.update_value(|inner| inner.run_id = Some(id));
     }
 

@@ -1,5 +1,7 @@
 //! Requests in, events out: one engine, its pictures, one task at a time.
 
+mod look;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -12,6 +14,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
 
+use self::look::{Looked, Looking};
 use super::connect::Connect;
 use super::convert;
 use super::keeper::{Keeper, recipe_named};
@@ -32,6 +35,7 @@ struct Shared<C> {
     working: Cell<bool>,
     /// `None` before a load, after one that failed, and while a task has it.
     engine: RefCell<Option<Engine>>,
+    looked: RefCell<Option<Looked>>,
     /// The runs that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
     /// The fetches and loads that have not ended.
@@ -45,6 +49,7 @@ enum Task {
         registration: AbortRegistration,
     },
     Run(Run),
+    Look(Looking),
 }
 
 enum Loadable {
@@ -83,6 +88,7 @@ impl<C: Connect + 'static> Host<C> {
             tasks: RefCell::default(),
             working: Cell::new(false),
             engine: RefCell::new(None),
+            looked: RefCell::new(None),
             running: RefCell::default(),
             transfers: RefCell::default(),
         };
@@ -133,6 +139,19 @@ impl<C: Connect + 'static> Host<C> {
                         cancel,
                     }));
                 }
+                Err(problem) => shared.fail(id, problem),
+            },
+            Request::Attention {
+                id,
+                pictures: names,
+                look,
+            } => match shared.find_pictures(&names) {
+                Ok(pictures) => self.enqueue(Task::Look(Looking {
+                    id,
+                    names,
+                    pictures,
+                    look,
+                })),
                 Err(problem) => shared.fail(id, problem),
             },
             Request::Cancel { id } => {
@@ -206,6 +225,7 @@ impl<C: Connect + 'static> Host<C> {
                         registration,
                     } => shared.load(id, what, registration).await,
                     Task::Run(run) => shared.run(run).await,
+                    Task::Look(looking) => shared.look(looking).await,
                 }
             }
             shared.working.set(false);
@@ -261,6 +281,7 @@ impl<C: Connect + 'static> Shared<C> {
     async fn load(&self, id: u32, what: Loadable, registration: AbortRegistration) {
         // Before anything of the next model is there: two may not fit.
         drop(self.engine.borrow_mut().take());
+        self.looked.replace(None);
         let loading = Abortable::new(self.try_load(id, what), registration);
         let loaded = loading.await.unwrap_or_else(|_| {
             Err(Problem {
@@ -344,12 +365,7 @@ impl<C: Connect + 'static> Shared<C> {
         }
         let taken = self.engine.borrow_mut().take();
         let Some(mut engine) = taken else {
-            return Err(Problem {
-                kind: ProblemKind::Checkpoint,
-                message:
-                    "No model is loaded, so nothing can answer the prompt: load a model first."
-                        .to_owned(),
-            });
+            return Err(no_model());
         };
         let request = RunRequest {
             pictures: &run.pictures,
@@ -374,6 +390,14 @@ impl<C: Connect + 'static> Shared<C> {
             }
             problem
         })
+    }
+}
+
+fn no_model() -> Problem {
+    Problem {
+        kind: ProblemKind::Checkpoint,
+        message: "No model is loaded, so nothing can answer the prompt: load a model first."
+            .to_owned(),
     }
 }
 

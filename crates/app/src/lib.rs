@@ -7,8 +7,10 @@
 
 #![expect(unreachable_pub, reason = "the macro of components writes `pub`")]
 
+mod film;
 mod header;
 mod icon;
+mod looked;
 mod models;
 mod notice;
 mod page;

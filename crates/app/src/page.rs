@@ -53,7 +53,7 @@ pub(crate) fn App() -> impl IntoView {
                 </div>
                 <div class="column">
                     <PromptPanel page session models />
-                    <Results page />
+                    <Results page session />
                     <About models />
                 </div>
             </main>

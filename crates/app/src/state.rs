@@ -7,6 +7,8 @@ use paligemma_browser::protocol::{AdapterInfo, Answer, Detection, ModelInfo, Pro
 use paligemma_scenes::Truth;
 use paligemma_tasks::{Template, referred};
 
+use crate::film::Frame;
+use crate::looked::Looked;
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
 use crate::truth::{Score, score};
@@ -20,6 +22,10 @@ pub(crate) struct Page {
     pub(crate) running: RwSignal<Option<Stage>>,
     /// The picture on the stage.
     pub(crate) picture: RwSignal<Option<Shown>>,
+    /// Further pictures of the same question.
+    pub(crate) film: RwSignal<Vec<Frame>>,
+    /// Where the model looked.
+    pub(crate) looked: Looked,
     /// Why the last file that was offered is not on the stage.
     pub(crate) picture_problem: RwSignal<Option<Problem>>,
     /// A new scene is being composed.
@@ -197,6 +203,8 @@ impl Page {
             engine: RwSignal::new(EngineState::Loading(Underway::starting())),
             running: RwSignal::new(None),
             picture: RwSignal::new(None),
+            film: RwSignal::new(Vec::new()),
+            looked: Looked::new(),
             picture_problem: RwSignal::new(None),
             composing: RwSignal::new(false),
             prompt: RwSignal::new(String::new()),
@@ -244,6 +252,7 @@ impl Page {
     pub(crate) fn clear_reply(self) {
         self.pointed.set(None);
         self.pinned.set(None);
+        self.looked.clear();
         self.reply.set(None);
     }
 

@@ -9,7 +9,7 @@ use js_sys::ArrayBuffer;
 use self::inner::{Beside, Inner};
 use crate::environment;
 use crate::message::Files;
-use crate::protocol::{Event, ModelSource, Problem, Request, Wanted};
+use crate::protocol::{Event, Look, ModelSource, Problem, Request, Wanted};
 
 /// A worker with the engine in it. Clones share the worker; it is terminated with the last one.
 #[derive(Clone)]
@@ -176,6 +176,19 @@ impl Client {
         let (prompt, suffix) = (prompt.to_owned(), suffix.to_owned());
         let build = |id| Request::Mask { id, prompt, suffix };
         self.inner.request(build, Beside::Nothing, on_event);
+    }
+
+    /// Asks where the model looked when it chose a token of an answer about `pictures`; `on_event`
+    /// gets `Attention` or `Failed`. Returns the request's id.
+    pub fn attention(
+        &self,
+        pictures: &[&PictureHandle],
+        look: Look,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
+        let pictures = pictures.iter().map(|picture| picture.name).collect();
+        let build = |id| Request::Attention { id, pictures, look };
+        self.inner.request(build, Beside::Nothing, on_event)
     }
 
     /// Stops the request with this id: a run ends at its next token, with `Done` and what was

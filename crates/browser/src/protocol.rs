@@ -4,10 +4,12 @@
 //! are not part of these messages: they travel beside them as a transferred `ArrayBuffer`, so
 //! that a large photo is never copied or re-encoded.
 
+mod attention;
 mod models;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::attention::{AttentionMap, Look, PictureHeat};
 pub use self::models::{
     ADAPTER_FILES, FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token,
     Waiting, Wanted,
@@ -109,6 +111,15 @@ pub enum Request {
         /// The answer, without the end token.
         suffix: String,
     },
+    /// Say where the model looked when it chose a token; answered by `Attention` or `Failed`.
+    Attention {
+        /// Identifies the answer.
+        id: u32,
+        /// Pictures by the page's names, as they were run.
+        pictures: Vec<u32>,
+        /// Which token.
+        look: Look,
+    },
     /// Stop the request with this id: a run at its next token, which ends it with `Done` and
     /// `Stopped::Cancelled`; a fetch at once, which ends it with `Paused`; a load at once, which
     /// ends it with `Failed` and `ProblemKind::Cancelled`.
@@ -129,6 +140,7 @@ impl Request {
             | Request::Library { id }
             | Request::Delete { id, .. }
             | Request::Picture { id, .. }
+            | Request::Attention { id, .. }
             | Request::Run { id, .. }
             | Request::Mask { id, .. } => Some(*id),
             Request::DropPicture { .. } | Request::Cancel { .. } | Request::Hurry { .. } => None,
@@ -253,6 +265,13 @@ pub enum Event {
         /// What it shows, in words.
         description: String,
     },
+    /// Where the model looked.
+    Attention {
+        /// The `Attention` request this answers.
+        id: u32,
+        /// That.
+        map: AttentionMap,
+    },
     /// A request failed; the worker goes on listening.
     Failed {
         /// The request this answers.
@@ -281,6 +300,7 @@ impl Event {
             | Event::Token { id, .. }
             | Event::Done { id, .. }
             | Event::Mask { id, .. }
+            | Event::Attention { id, .. }
             | Event::Failed { id, .. } => Some(*id),
         }
     }
@@ -297,6 +317,7 @@ impl Event {
                 | Event::Picture { .. }
                 | Event::Done { .. }
                 | Event::Mask { .. }
+                | Event::Attention { .. }
                 | Event::Failed { .. }
         )
     }

@@ -6,8 +6,8 @@
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
-    AdapterInfo, Answer, Detection, Event, ModelInfo, ModelSource, Problem, ProblemKind, Request,
-    Stopped, Timings, Wanted,
+    AdapterInfo, Answer, AttentionMap, Detection, Event, Look, ModelInfo, ModelSource, PictureHeat,
+    Problem, ProblemKind, Request, Stopped, Timings, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -72,6 +72,17 @@ fn requests() -> Vec<Request> {
             id: 5,
             prompt: "<img> detect cat".to_owned(),
             suffix: "<loc0001>".to_owned(),
+        },
+        Request::Attention {
+            id: 6,
+            pictures: vec![1, 2],
+            look: Look {
+                prompt: "detect cat".to_owned(),
+                token_ids: vec![7, 257_151],
+                token: 1,
+                layer: None,
+                head: Some(3),
+            },
         },
         Request::Cancel { id: 2 },
     ]
@@ -144,6 +155,19 @@ fn events() -> Vec<Event> {
             },
         });
     }
+    events.push(Event::Attention {
+        id: 5,
+        map: AttentionMap {
+            tokens: vec!["<loc0001>".to_owned(), " 猫".to_owned()],
+            layers: 26,
+            heads: 8,
+            side: 2,
+            pictures: vec![PictureHeat {
+                share: 0.25,
+                heat: vec![0.0, 1.0, 0.5, 0.125],
+            }],
+        },
+    });
     for kind in KINDS {
         let problem = Problem {
             kind,

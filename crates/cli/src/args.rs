@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Write every tensor of one forward pass to a safetensors file
     Forward(ForwardArgs),
+    /// Draw where the model looked when it chose a token of its answer
+    Attention(AttentionArgs),
     /// Pack a checkpoint's weights by a recipe, into a folder that loads quickly and can be
     /// published anywhere static; run it again to go on after an interruption
     Convert(ConvertArgs),
@@ -106,12 +108,54 @@ const JSON: &str = "With --json: text; token_ids (generated, without the end tok
                     if it came.";
 
 #[derive(ClapArgs)]
+#[command(after_help = TENSORS)]
 pub(crate) struct ForwardArgs {
     #[command(flatten)]
     pub(crate) input: Input,
+    /// The answer to learn from, without its end token: adds labels and loss
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) suffix: Option<String>,
+    /// Write attention weights of every layer too
+    #[arg(long)]
+    pub(crate) attentions: bool,
+    /// Write the logits of the last N tokens only; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) logits_to_keep: usize,
     /// File to write
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) out: PathBuf,
+}
+
+const TENSORS: &str = "The file has input_ids, token_type_ids, pixel_values; vision.embeddings, \
+                       vision.layer_out.i, vision.last_hidden_state, image_features; \
+                       text.inputs_embeds, text.layer_out.i, text.final_norm, logits; cache.k.i, \
+                       cache.v.i; with --suffix labels and loss; with --attentions \
+                       vision.attentions.i and text.attentions.i. The batch comes first. In \
+                       transformers' hidden_states, 0 is text.inputs_embeds, i + 1 is \
+                       text.layer_out.i, and the last is text.final_norm.";
+
+#[derive(ClapArgs)]
+pub(crate) struct AttentionArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Most tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_new_tokens: usize,
+    /// Which token of the answer, from 0; without it they are listed
+    #[arg(long, value_name = "N", requires = "out")]
+    pub(crate) token: Option<usize>,
+    /// Which layer of the decoder, from 0; without it the mean of all
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<usize>,
+    /// Which head, from 0; without it the mean of all
+    #[arg(long, value_name = "N")]
+    pub(crate) head: Option<usize>,
+    /// Which of several pictures, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) picture: usize,
+    /// PNG to write: the picture with the attention over it
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]

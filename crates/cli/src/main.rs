@@ -3,6 +3,7 @@
 
 mod adapter;
 mod args;
+mod attention;
 mod attention_mask;
 mod convert;
 mod failure;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(args) => pollster::block_on(run::run(&args)),
         Command::Forward(args) => pollster::block_on(forward::forward(&args)),
+        Command::Attention(args) => pollster::block_on(attention::attention(&args)),
         Command::Convert(args) => pollster::block_on(convert::convert(&args)),
         Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
         Command::Mask(args) => pollster::block_on(attention_mask::mask(&args)),

@@ -36,7 +36,7 @@ pub struct Engine {
     pub(crate) masks: Masks,
     info: ModelInfo,
     load_ms: f64,
-    session: Option<Session>,
+    pub(crate) session: Option<Session>,
     features: FeatureCache,
 }
 
@@ -68,6 +68,7 @@ pub struct RunRequest<'a> {
 }
 
 /// Text, or ids that someone else made.
+#[derive(Clone)]
 pub enum Prompt<'a> {
     /// As typed, e.g. `detect cat ; dog`; image tokens, `<bos>` and newline are added as
     /// transformers does it.
@@ -209,6 +210,12 @@ impl Engine {
     #[must_use]
     pub fn config(&self) -> &Config {
         self.model.config()
+    }
+
+    /// The checkpoint's tokenizer and image processor.
+    #[must_use]
+    pub fn processor(&self) -> &Processor {
+        &self.processor
     }
 
     /// What computes.
@@ -353,7 +360,7 @@ impl Engine {
         Ok(prompt.input_ids)
     }
 
-    async fn encode(
+    pub(crate) async fn encode(
         &mut self,
         picture: &Picture,
         index: usize,
@@ -374,7 +381,7 @@ impl Engine {
     }
 
     /// The session of the last run if it is large enough, or a new one.
-    fn session(&mut self, positions: usize) -> Result<Session, EngineError> {
+    pub(crate) fn session(&mut self, positions: usize) -> Result<Session, EngineError> {
         // Dropped before the new one is made: both at once might not fit.
         let kept = self
             .session

@@ -1,9 +1,10 @@
 use paligemma_checkpoint::{CheckpointError, PackedError, SourceError};
 use paligemma_gpu::GpuError;
 use paligemma_model::ModelError;
-use paligemma_processor::{PictureError, ProcessorError};
+use paligemma_processor::{MessageError, PictureError, ProcessorError};
 use thiserror::Error;
 
+use crate::forward::ForwardError;
 use crate::generation::GenerationError;
 
 /// Why loading or running failed: one sentence that names the input, the reason and the next
@@ -51,6 +52,12 @@ pub enum EngineError {
     /// How to generate.
     #[error(transparent)]
     Generation(#[from] GenerationError),
+    /// A forward pass that cannot be.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// Messages that are no prompt.
+    #[error(transparent)]
+    Message(#[from] MessageError),
     /// The folder has no tokenizer.
     #[error(
         "the checkpoint has no tokenizer.json; download it from the model's page beside config.json"
@@ -108,7 +115,7 @@ impl EngineError {
                 PackedError::Piece { .. } | PackedError::File { .. } => ErrorKind::Damaged,
             },
             Self::Picture(_) => ErrorKind::Picture,
-            Self::Generation(_) => ErrorKind::Prompt,
+            Self::Generation(_) | Self::Forward(_) | Self::Message(_) => ErrorKind::Prompt,
             Self::Gpu(error) => gpu_kind(error),
             Self::Model(error) => match error {
                 ModelError::Gpu(error) => gpu_kind(error),
@@ -119,6 +126,10 @@ impl EngineError {
                 ModelError::PromptTooLong { .. }
                 | ModelError::EmptyPrompt
                 | ModelError::TokenId { .. }
+                | ModelError::Embeddings { .. }
+                | ModelError::Features { .. }
+                | ModelError::PrefixInside { .. }
+                | ModelError::Cache { .. }
                 | ModelError::ImagePlaces { .. } => ErrorKind::Prompt,
                 ModelError::Pixels { .. } | ModelError::MaskCode { .. } => ErrorKind::Internal,
             },

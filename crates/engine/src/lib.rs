@@ -24,6 +24,7 @@
 //! nothing here knows which.
 
 mod answer;
+mod attention;
 mod attention_mask;
 mod beams;
 mod engine;
@@ -37,14 +38,20 @@ mod grammar;
 mod inspect;
 mod masks;
 mod picture;
+mod pipeline;
 mod random;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
+pub use attention::{AttentionMaps, AttentionRequest, Focus, Heat};
 pub use attention_mask::{MaskRequest, attention_mask};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use evidence::{Evidence, RADII};
-pub use forward::NamedTensor;
+pub use forward::{
+    Array, BatchOutput, CacheValues, ForwardError, ForwardOutput, ForwardRequest, Images,
+    LayerAttention, LogitsToKeep, Loss, ModelInputs, NamedTensor, Outputs, PastKeyValues,
+    PreparedImages, Trace, TraceOptions, VisionOutput, VisionOutputs,
+};
 pub use generation::{Generation, GenerationError, Sampling};
 pub use inspect::{Inspection, Stored, inspect, inspect_adapted};
 pub use masks::MaskFile;
@@ -56,10 +63,18 @@ pub use paligemma_checkpoint::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
-pub use paligemma_model::{Misfit, ModelOptions};
+pub use paligemma_model::{Layers, Misfit, ModelOptions};
 pub use paligemma_processor::{
-    AlphaMap, AnswerItem, AttentionMask, BinaryMask, Detection, Mask, Picture as DecodedPicture,
-    PixelBox, Rle, RleError, parse_answer,
+    AlphaMap, AnswerItem, AttentionMask, Batch, BatchRequest, BinaryMask, Content, Detection,
+    IGNORED, Mask, Message, MessageError, Padding, Part, Picture as DecodedPicture, PixelBox,
+    PixelSteps, Processor, ProcessorError, ProcessorWarning, Rle, RleError, apply_chat_template,
+    parse_answer, parse_messages,
 };
 pub use picture::Picture;
+pub use pipeline::{Generated, ImageTextToText, PipelineInput};
 pub use random::random_number;
+
+/// The examples of `TRANSFORMERS.md`, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../TRANSFORMERS.md")]
+pub struct Transformers;

@@ -43,9 +43,9 @@ pub struct KvCache {
     pub keys: Tensor,
     /// Values.
     pub values: Tensor,
-    kv_heads: usize,
-    capacity: usize,
-    head_dim: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) capacity: usize,
+    pub(crate) head_dim: usize,
 }
 
 impl KvCache {
@@ -82,6 +82,22 @@ struct SplitParams {
     kv_stride: u32,
     rotary: u32,
     first_position: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct WeightsParams {
+    rows: u32,
+    first_row: u32,
+    written: u32,
+    queries_per_kv: u32,
+    vectors: u32,
+    capacity: u32,
+    keys: u32,
+    y_stride: u32,
+    window: u32,
+    scale: f32,
+    cap: f32,
 }
 
 #[repr(C)]
@@ -311,5 +327,56 @@ impl Recorder {
                 count as u64 * cost_of_a_row,
             );
         }
+    }
+
+    /// The weights with which [`Recorder::attention`] of the same operands sums values: softmax
+    /// rows over the cache's first positions, y `[heads * rows, positions]`, of the queries from
+    /// `first_row` on. What a query does not see has the weight 0.
+    pub fn attention_weights(
+        &mut self,
+        q: &Tensor,
+        cache: &KvCache,
+        span: &Indices,
+        how: Attention,
+        first_row: usize,
+        y: &Tensor,
+    ) {
+        let heads = how.heads.max(1);
+        let (rows, written) = (q.rows() / heads, y.rows() / heads);
+        let fits = how.heads > 0
+            && q.rows() == heads * rows
+            && y.rows() == heads * written
+            && first_row + written <= rows
+            && q.columns() == cache.head_dim
+            && q.stride() == cache.keys.stride()
+            && y.columns() <= cache.capacity
+            && how.heads.is_multiple_of(cache.kv_heads.max(1))
+            && cache.head_dim <= MAX_HEAD_DIM
+            && span.len() >= 2;
+        if !fits {
+            let all = [q, &cache.keys, y];
+            let detail = format!("{how:?} from row {first_row}");
+            return self.misfit(&shader::ATTENTION_WEIGHTS, &all, detail);
+        }
+        let params = WeightsParams {
+            rows: rows as u32,
+            first_row: first_row as u32,
+            written: written as u32,
+            queries_per_kv: (heads / cache.kv_heads.max(1)) as u32,
+            vectors: (q.stride() / 4) as u32,
+            capacity: cache.capacity as u32,
+            keys: y.columns() as u32,
+            y_stride: y.stride() as u32,
+            window: how.window.unwrap_or(0) as u32,
+            scale: how.scale,
+            cap: how.soft_cap.unwrap_or(0.0),
+        };
+        self.dispatch(
+            &shader::ATTENTION_WEIGHTS,
+            vec![q.into(), (&cache.keys).into(), span.into(), y.into()],
+            bytemuck::bytes_of(&params),
+            [written as u64, heads as u64, 1],
+            2 * (y.rows() * y.columns() * cache.head_dim) as u64,
+        );
     }
 }

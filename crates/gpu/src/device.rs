@@ -52,6 +52,12 @@ pub(crate) struct Pipeline {
 }
 
 impl Gpu {
+    /// Both are the same device.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Opens the most powerful adapter.
     ///
     /// # Errors

@@ -270,6 +270,22 @@ impl Recorder {
         );
     }
 
+    /// y\[0, i\] = log Σ exp(x\[i\]) - x\[i, targets\[i\]\], y `[1, rows]`; the targets are
+    /// columns of x.
+    pub fn cross_entropy(&mut self, x: &Tensor, targets: &Indices, y: &Tensor) {
+        let fits = y.rows() == 1 && y.columns() == x.rows() && targets.len() >= x.rows();
+        if !fits || x.columns() == 0 {
+            return self.misfit(&shader::CROSS_ENTROPY, &[x, y], targets.len().to_string());
+        }
+        self.dispatch(
+            &shader::CROSS_ENTROPY,
+            vec![x.into(), targets.into(), y.into()],
+            bytemuck::cast_slice(&[x.columns() as u32, x.stride() as u32]),
+            [x.rows() as u64, 1, 1],
+            0,
+        );
+    }
+
     pub(crate) fn misfit(&mut self, shader: &'static Shader, tensors: &[&Tensor], other: String) {
         let shapes: Vec<String> = tensors
             .iter()

@@ -11,6 +11,7 @@
 mod attention;
 mod buffer;
 mod conv;
+mod copies;
 mod device;
 mod error;
 mod kernels;

@@ -305,6 +305,17 @@ impl Recorder {
         }));
     }
 
+    /// Records a copy between places that have been checked: buffer and byte offset of each.
+    pub(crate) fn copy_bytes(&mut self, from: (&Buffer, u64), to: (&Buffer, u64), bytes: u64) {
+        self.steps.push(Recorded::Copy(Step::Copy {
+            source: from.0.clone(),
+            source_offset: from.1,
+            target: to.0.clone(),
+            target_offset: to.1,
+            bytes,
+        }));
+    }
+
     pub(crate) fn fail(&mut self, error: GpuError) {
         self.error.get_or_insert(error);
     }

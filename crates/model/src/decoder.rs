@@ -158,20 +158,22 @@ impl Decoder {
         })
     }
 
-    /// Records the look-up of `ids` into the residual stream, scaled by √hidden.
-    pub(crate) fn record_embedding(&self, r: &mut Recorder, ids: &Indices, w: &Workspace) {
+    /// Records the look-up of `ids`, scaled by √hidden, into `hidden` `[ids, hidden]`.
+    pub(crate) fn record_embedding(&self, r: &mut Recorder, ids: &Indices, hidden: &Tensor) {
         let scale = (self.config.hidden_size as f32).sqrt();
-        r.embed(ids, &self.embed_tokens, scale, &w.hidden);
+        r.embed(ids, &self.embed_tokens, scale, hidden);
     }
 
     /// Records every layer over the residual stream; keys and values go into the caches at the
-    /// sequence indices that begin at `span[0]`.
+    /// sequence indices that begin at `span[0]`. `seen` is the positions that there are then, for
+    /// `taps` that want attention weights.
     pub(crate) fn record_layers(
         &self,
         gpu: &Gpu,
         r: &mut Recorder,
         w: &Workspace,
         memory: &Memory,
+        seen: usize,
         taps: &mut Taps,
     ) -> Result<(), GpuError> {
         let config = &self.config;
@@ -203,6 +205,7 @@ impl Decoder {
                 cache,
             );
             r.attention(&w.queries, cache, span, attention, &w.attended);
+            taps.attend(gpu, r, i, &w.queries, cache, span, attention, seen)?;
             let norm = layer.after_attention.as_ref();
             self.record_branch(r, w, &w.attended, &layer.o_proj, norm, 0..w.hidden.rows())?;
             record_norm(r, w, norm, eps);
@@ -275,6 +278,11 @@ impl Decoder {
         let eps = self.config.rms_norm_eps as f32;
         r.rms_norm(&w.hidden, &self.norm, eps, false, &w.normed);
         w.normed.clone()
+    }
+
+    /// Records the final norm of `x` into `y`.
+    pub(crate) fn record_last_norm(&self, r: &mut Recorder, x: &Tensor, y: &Tensor) {
+        r.rms_norm(x, &self.norm, self.config.rms_norm_eps as f32, false, y);
     }
 
     /// Records head and soft cap: the logits of `normed` rows, `[rows, vocabulary]`.

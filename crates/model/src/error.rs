@@ -86,6 +86,50 @@ pub enum ModelError {
         /// Entries there are.
         entries: usize,
     },
+    /// Embeddings that are no whole number of tokens.
+    #[error(
+        "{got} numbers were given as embeddings, which is no multiple of {hidden}, the numbers of a \
+         token; give [tokens, {hidden}]"
+    )]
+    Embeddings {
+        /// How many there are.
+        got: usize,
+        /// Numbers of a token.
+        hidden: usize,
+    },
+    /// Features of another size than the model's.
+    #[error(
+        "{got} numbers were given as a picture's features and the model has {wanted}; give \
+         [image tokens, hidden] of this model's vision tower"
+    )]
+    Features {
+        /// How many there are.
+        got: usize,
+        /// How many there must be.
+        wanted: usize,
+    },
+    /// A bidirectional prefix or images after other tokens.
+    #[error(
+        "{position} tokens were read already, and a prompt's prefix and its images can only come \
+         first; begin with an empty cache"
+    )]
+    PrefixInside {
+        /// Tokens that are there.
+        position: usize,
+    },
+    /// Keys and values that are not of this model.
+    #[error(
+        "the keys and values do not fit: this model has {layers} layers with {numbers} numbers each \
+         for {positions} positions; give back what was taken from the same model"
+    )]
+    Cache {
+        /// The decoder's layers.
+        layers: usize,
+        /// Numbers of the keys, and of the values, of a layer.
+        numbers: usize,
+        /// Positions that were announced.
+        positions: usize,
+    },
     /// Every logit was NaN.
     #[error(
         "the model computed no usable number; the checkpoint is damaged or the GPU driver computes wrongly: load it again or try another adapter"

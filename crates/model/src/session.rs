@@ -15,17 +15,17 @@ const CAPACITY_STEP: usize = 256;
 /// A step of decoding is a [`Program`] recorded once: it looks the last token up, runs every
 /// layer and picks the next token, all on the GPU; only that token's id comes back.
 pub struct Session {
-    memory: Memory,
-    capacity: usize,
+    pub(crate) memory: Memory,
+    pub(crate) capacity: usize,
     token: Indices, // [1], the token last picked
     picker: Picker,
     found: Vec<Scored>,
-    allowed: usize,
+    pub(crate) allowed: usize,
     workspace: Workspace, // of one row
     first: Tensor,        // [1, vocabulary], the logits after the prefix
     step: Program,
-    prefix: usize,
-    position: usize,
+    pub(crate) prefix: usize,
+    pub(crate) position: usize,
     context: usize,
 }
 
@@ -267,7 +267,7 @@ impl Session {
         let tokens = gpu.indices("ids", ids.len())?;
         gpu.write_indices(&tokens, ids)?;
         let mut r = gpu.recorder();
-        model.decoder.record_embedding(&mut r, &tokens, w);
+        model.decoder.record_embedding(&mut r, &tokens, &w.hidden);
         for (ImageFeatures(features), places) in images.iter().zip(places) {
             let positions = gpu.indices("image positions", places.len())?;
             gpu.write_indices(&positions, places)?;
@@ -276,7 +276,7 @@ impl Session {
         taps.tap(gpu, &mut r, || "text.inputs_embeds".to_owned(), &w.hidden)?;
         model
             .decoder
-            .record_layers(gpu, &mut r, w, &self.memory, taps)?;
+            .record_layers(gpu, &mut r, w, &self.memory, ids.len(), taps)?;
         model.decoder.record_logits(&mut r, w);
         r.copy(&w.logits, &self.first);
         let to = (&self.token, &self.memory.span, ids.len());
@@ -312,10 +312,10 @@ fn record_step(
 ) -> Result<Program, ModelError> {
     let gpu = &model.gpu;
     let mut r = gpu.recorder();
-    model.decoder.record_embedding(&mut r, token, w);
+    model.decoder.record_embedding(&mut r, token, &w.hidden);
     model
         .decoder
-        .record_layers(gpu, &mut r, w, memory, &mut Taps::none())?;
+        .record_layers(gpu, &mut r, w, memory, 0, &mut Taps::none())?;
     model.decoder.record_logits(&mut r, w);
     picker.record(&mut r, &w.logits, (token, &memory.span, 1));
     Ok(r.finish()?)
@@ -330,9 +330,7 @@ impl PaliGemma {
     pub async fn logits(&self, normed: &Tensor) -> Result<Vec<f32>, ModelError> {
         let gpu = &self.gpu;
         let vocabulary = self.config.text.vocab_size;
-        let row_bytes = (vocabulary.next_multiple_of(8) * 4) as u64;
-        let most = gpu.info().max_binding_bytes.min(64 << 20) / row_bytes;
-        let at_once = (most as usize / 8 * 8).max(8);
+        let at_once = self.logit_rows();
         let mut all = Vec::with_capacity(normed.rows() * vocabulary);
         for start in (0..normed.rows()).step_by(at_once) {
             let rows = normed.slice_rows(start..(start + at_once).min(normed.rows()))?;
@@ -355,7 +353,7 @@ impl PaliGemma {
 }
 
 /// For each image the sequence indices its features go to, in order.
-fn image_places(
+pub(crate) fn image_places(
     model: &PaliGemma,
     ids: &[u32],
     images: &[ImageFeatures],

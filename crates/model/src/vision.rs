@@ -164,6 +164,7 @@ impl VisionTower {
             layer.v_proj.forward(r, &normed, &value);
             r.split_heads([&query, &key, &value], layout, span, &queries, &cache);
             r.attention(&queries, &cache, span, attention, &attended);
+            taps.attend(gpu, r, i, &queries, &cache, span, attention, patches)?;
             layer.out_proj.record(r, &attended, residual, &hidden);
 
             let norm = &layer.layer_norm2;

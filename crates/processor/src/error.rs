@@ -168,6 +168,27 @@ pub enum ProcessorError {
         /// Pictures given.
         images: usize,
     },
+    /// Lists without a text.
+    #[error("there are no texts: give at least one, which may be empty")]
+    NoTexts,
+    /// Pictures, or lists of them, that are not as many as the texts.
+    #[error(
+        "there are {images} pictures for {texts} prompts: give each prompt a picture or a list of pictures"
+    )]
+    TextCount {
+        /// Pictures, or lists of them.
+        images: usize,
+        /// Texts.
+        texts: usize,
+    },
+    /// Suffixes that are not as many as the texts.
+    #[error("there are {suffixes} suffixes for {texts} prompts: give one for each, or none")]
+    SuffixCount {
+        /// Suffixes.
+        suffixes: usize,
+        /// Texts.
+        texts: usize,
+    },
     /// A list of ids has another number of image tokens than its pictures fill.
     #[error(
         "the prompt has {found} image tokens where its pictures fill {expected}: give {per_image} for each picture"

@@ -35,6 +35,15 @@ struct Size {
     width: usize,
 }
 
+/// The steps between levels and what the vision tower reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelSteps {
+    /// Levels of 0 to 255 times `rescale_factor`. Without it they go on as they are.
+    pub do_rescale: bool,
+    /// Less `image_mean`, by `image_std`.
+    pub do_normalize: bool,
+}
+
 /// Resizes a picture to the model's square and normalises it.
 ///
 /// The picture is squeezed, neither cropped nor padded, so a point of the square is the same
@@ -43,7 +52,11 @@ struct Size {
 pub struct ImageProcessor {
     size: usize,
     image_seq_length: Option<usize>,
-    /// Per channel, what each of the 256 levels becomes.
+    factor: f64,
+    mean: [f32; CHANNELS],
+    std: [f32; CHANNELS],
+    steps: PixelSteps,
+    /// Per channel, what each of the 256 levels becomes by these steps.
     levels: [[f32; 256]; CHANNELS],
 }
 
@@ -62,8 +75,8 @@ impl ImageProcessor {
     /// `config.json`, which it must agree with.
     ///
     /// # Errors
-    /// [`ProcessorError::PreprocessorConfig`] for what is not JSON, for another size, and for steps
-    /// that are switched off or another filter, which no checkpoint does.
+    /// [`ProcessorError::PreprocessorConfig`] for what is not JSON, for another size, and for
+    /// resizing that is switched off or another filter, which no checkpoint does.
     pub fn from_json(json: &[u8], image_size: usize) -> Result<Self, ProcessorError> {
         let wrong = |reason: String| ProcessorError::PreprocessorConfig { reason };
         let config: PreprocessorConfig =
@@ -80,15 +93,13 @@ impl ImageProcessor {
                 "its size is {width} x {height} where config.json has {image_size}"
             )));
         }
-        for (key, value) in [
-            ("do_resize", config.do_resize),
-            ("do_rescale", config.do_rescale),
-            ("do_normalize", config.do_normalize),
-        ] {
-            if value == Some(false) {
-                return Err(wrong(format!("{key} is false")));
-            }
+        if config.do_resize == Some(false) {
+            return Err(wrong("do_resize is false".to_owned()));
         }
+        let steps = PixelSteps {
+            do_rescale: config.do_rescale.unwrap_or(true),
+            do_normalize: config.do_normalize.unwrap_or(true),
+        };
         let resample = config.resample.unwrap_or(BICUBIC);
         if resample != BICUBIC {
             return Err(wrong(format!(
@@ -98,13 +109,7 @@ impl ImageProcessor {
         let factor = config.rescale_factor.unwrap_or(1.0 / 255.0);
         let mean = config.image_mean.unwrap_or([0.5; CHANNELS]);
         let std = config.image_std.unwrap_or([0.5; CHANNELS]);
-        let levels = std::array::from_fn(|channel| {
-            std::array::from_fn(|level| {
-                // The order and the widths are the reference's: f64 product, f32 from there.
-                let scaled = (level as f64 * factor) as f32;
-                (scaled - mean[channel]) / std[channel]
-            })
-        });
+        let levels = levels(factor, mean, std, steps);
         if levels
             .iter()
             .flatten()
@@ -117,6 +122,10 @@ impl ImageProcessor {
         Ok(Self {
             size: image_size,
             image_seq_length: config.image_seq_length,
+            factor,
+            mean,
+            std,
+            steps,
             levels,
         })
     }
@@ -140,10 +149,26 @@ impl ImageProcessor {
 
     /// What the vision tower reads: `[3, size, size]`, `(level / 255 - mean) / std`.
     pub fn pixel_values(&self, picture: &Picture) -> Vec<f32> {
+        self.through(picture, &self.levels)
+    }
+
+    /// The steps of the checkpoint.
+    pub fn steps(&self) -> PixelSteps {
+        self.steps
+    }
+
+    /// [`pixel_values`](Self::pixel_values) by other steps than the checkpoint's, as transformers
+    /// takes `do_rescale` and `do_normalize` with a call.
+    pub fn pixel_values_by(&self, picture: &Picture, steps: PixelSteps) -> Vec<f32> {
+        let levels = levels(self.factor, self.mean, self.std, steps);
+        self.through(picture, &levels)
+    }
+
+    fn through(&self, picture: &Picture, levels: &[[f32; 256]; CHANNELS]) -> Vec<f32> {
         let rgb = self.resize(picture);
         let (pixels, _) = rgb.as_chunks::<CHANNELS>();
         let mut values = Vec::with_capacity(rgb.len());
-        for (channel, levels) in self.levels.iter().enumerate() {
+        for (channel, levels) in levels.iter().enumerate() {
             values.extend(
                 pixels
                     .iter()
@@ -152,4 +177,26 @@ impl ImageProcessor {
         }
         values
     }
+}
+
+/// What each of the 256 levels becomes, by channel.
+fn levels(
+    factor: f64,
+    mean: [f32; CHANNELS],
+    std: [f32; CHANNELS],
+    steps: PixelSteps,
+) -> [[f32; 256]; CHANNELS] {
+    std::array::from_fn(|channel| {
+        std::array::from_fn(|level| {
+            // The order and the widths are the reference's: f64 product, f32 from there.
+            let scaled = match steps.do_rescale {
+                true => (level as f64 * factor) as f32,
+                false => level as f32,
+            };
+            match steps.do_normalize {
+                true => (scaled - mean[channel]) / std[channel],
+                false => scaled,
+            }
+        })
+    })
 }

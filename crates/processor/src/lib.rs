@@ -12,6 +12,8 @@
 //! | [`Tokenizer`] | text | token ids, and back |
 //! | [`Processor`] | pictures and a prompt | `pixel_values` and a [`Prompt`] |
 //! | [`AttentionMask`] | a prompt | a picture of who attends to whom |
+//! | [`Processor::batch`] | texts, suffixes | a padded [`Batch`] with labels |
+//! | [`apply_chat_template`] | chat messages | a prompt |
 //! | [`parse_answer`] | the answer's text | [`Detection`]s and plain text, in order |
 //! | [`Mask`] | a box and the mask decoder's numbers | alpha, runs, polygons, PNG |
 
@@ -19,21 +21,27 @@ mod answer;
 mod attention_mask;
 mod attention_mask_svg;
 mod attention_mask_text;
+mod batch;
 mod error;
 mod image_processor;
 mod jpeg;
 mod mask;
+mod messages;
 mod picture;
 mod processor;
 mod resize;
 mod tokenizer;
 mod tokenizer_file;
+mod warning;
 
 pub use answer::{AnswerItem, Detection, MASK_CODES, detections, parse_answer};
 pub use attention_mask::{AttentionMask, Cell, Layers};
+pub use batch::{Batch, BatchRequest, IGNORED, ImageCounts, Padding};
 pub use error::{PictureError, ProcessorError};
-pub use image_processor::ImageProcessor;
+pub use image_processor::{ImageProcessor, PixelSteps};
 pub use mask::{AlphaMap, BinaryMask, MASK_SIDE, Mask, PixelBox, Rle, RleError};
+pub use messages::{Content, Message, MessageError, Part, apply_chat_template, parse_messages};
 pub use picture::Picture;
 pub use processor::{Processor, Prompt};
 pub use tokenizer::{LOC_TOKENS, SEG_TOKENS, Tokenizer};
+pub use warning::ProcessorWarning;

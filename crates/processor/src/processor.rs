@@ -4,6 +4,7 @@ use crate::error::ProcessorError;
 use crate::image_processor::{ImageProcessor, MAX_IMAGE_SIZE};
 use crate::picture::Picture;
 use crate::tokenizer::{BOS, IMAGE, Tokenizer};
+use crate::warning::ProcessorWarning;
 
 /// Most tokens a picture that are believed; the published checkpoints have 256, 1024 or 4096.
 const MAX_IMAGE_TOKENS: usize = 1 << 16;
@@ -29,6 +30,7 @@ pub struct Processor {
     tokenizer: Tokenizer,
     image_processor: ImageProcessor,
     image_tokens: usize,
+    warnings: Vec<ProcessorWarning>,
 }
 
 impl Processor {
@@ -73,6 +75,10 @@ impl Processor {
                 ),
             });
         }
+        let mut warnings = Vec::new();
+        if preprocessor_config.is_some() && image_processor.image_seq_length().is_none() {
+            warnings.push(ProcessorWarning::NoImageSeqLength { image_tokens });
+        }
         let tokenizer = Tokenizer::from_json(tokenizer_json)?;
         if tokenizer.image() != image_token_id {
             return Err(ProcessorError::ImageTokenId {
@@ -84,6 +90,7 @@ impl Processor {
             tokenizer,
             image_processor,
             image_tokens,
+            warnings,
         })
     }
 
@@ -154,7 +161,7 @@ impl Processor {
         })
     }
 
-    fn check_images(&self, images: usize) -> Result<(), ProcessorError> {
+    pub(crate) fn check_images(&self, images: usize) -> Result<(), ProcessorError> {
         let max = MAX_PROMPT_IMAGE_TOKENS / self.image_tokens;
         match images {
             0 => Err(ProcessorError::NoImages),
@@ -168,12 +175,32 @@ impl Processor {
         self.image_processor.pixel_values(picture)
     }
 
+    /// What about the checkpoint's files is probably not meant.
+    pub fn warnings(&self) -> &[ProcessorWarning] {
+        &self.warnings
+    }
+
     /// The text of an answer's ids, without special tokens.
     ///
     /// # Errors
     /// [`ProcessorError::Decode`] if the library fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, ProcessorError> {
         self.tokenizer.decode(ids, true)
+    }
+
+    /// The texts of several lists of ids; with `skip_special_tokens` without `<pad>`, `<bos>`,
+    /// `<eos>` and `<image>`.
+    ///
+    /// # Errors
+    /// [`ProcessorError::Decode`] if the library fails.
+    pub fn batch_decode(
+        &self,
+        rows: &[Vec<u32>],
+        skip_special_tokens: bool,
+    ) -> Result<Vec<String>, ProcessorError> {
+        rows.iter()
+            .map(|ids| self.tokenizer.decode(ids, skip_special_tokens))
+            .collect()
     }
 
     /// [`decode`](Self::decode) of an answer that is still growing: an unfinished last character

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{MODELS, fixtures, geometry, json, processor, read, tensor};
-use paligemma_processor::{ImageProcessor, Picture, Processor, ProcessorError};
+use paligemma_processor::{ImageProcessor, Picture, PixelSteps, Processor, ProcessorError};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -90,8 +90,6 @@ fn configs_that_ask_for_something_else_are_errors() {
     assert!(reason(&size(224, 448), 224).contains("448 x 224"));
     assert!(reason(&json!({"resample": 2}), 224).contains("resample is 2"));
     assert!(reason(&json!({"do_resize": false}), 224).contains("do_resize is false"));
-    assert!(reason(&json!({"do_rescale": false}), 224).contains("do_rescale"));
-    assert!(reason(&json!({"do_normalize": false}), 224).contains("do_normalize"));
     assert!(reason(&json!({"image_std": [0.5, 0.0, 0.5]}), 224).contains("finite"));
     assert!(reason(&json!({"image_mean": [0.5, 0.5]}), 224).contains("length 2"));
     assert!(reason(&json!({"size": {"shortest_edge": 224}}), 224).contains("height"));
@@ -102,6 +100,32 @@ fn configs_that_ask_for_something_else_are_errors() {
 
     let defaults = json!({"do_convert_rgb": null, "do_resize": true, "size": null, "resample": 3});
     assert!(ImageProcessor::from_json(defaults.to_string().as_bytes(), 224).is_ok());
+}
+
+/// By the file, or by the call.
+#[test]
+fn steps_can_be_left_out() {
+    let picture = Picture::from_rgb(1, 1, vec![0, 102, 255]).expect("a picture");
+    let plain = ImageProcessor::siglip(1).expect("a size");
+    for (do_rescale, do_normalize, wanted) in [
+        (true, true, [-1.0, -0.2, 1.0]),
+        (false, true, [-1.0, 203.0, 509.0]),
+        (true, false, [0.0, 0.4, 1.0]),
+        (false, false, [0.0, 102.0, 255.0]),
+    ] {
+        let steps = PixelSteps {
+            do_rescale,
+            do_normalize,
+        };
+        let called = plain.pixel_values_by(&picture, steps);
+        for (got, wanted) in called.iter().zip(wanted) {
+            assert!((got - wanted).abs() < 1e-6, "{steps:?}: {called:?}");
+        }
+        let config = json!({"do_rescale": do_rescale, "do_normalize": do_normalize});
+        let filed = ImageProcessor::from_json(config.to_string().as_bytes(), 1).expect("a config");
+        assert_eq!(filed.steps(), steps);
+        assert_eq!(filed.pixel_values(&picture), called);
+    }
 }
 
 #[test]

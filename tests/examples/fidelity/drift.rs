@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use paligemma_engine::{Engine, Picture, Prompt, Recipe, RunRequest};
+use paligemma_engine::{Engine, Picture, Prompt, Recipe, RunRequest, TraceOptions};
 
 use crate::{Outcome, load};
 
@@ -59,7 +59,8 @@ fn logits(engine: &mut Engine, picture: &Picture) -> Outcome<Vec<f32>> {
         prompt: Prompt::Text("caption en"),
         max_new_tokens: 1,
     };
-    let (_, tensors) = pollster::block_on(engine.forward(&request))?;
+    let options = TraceOptions::default();
+    let tensors = pollster::block_on(engine.trace(&request, &options))?.tensors;
     let mut tensors = tensors.into_iter();
     let logits = tensors.find(|tensor| tensor.name == "logits");
     let logits = logits.ok_or("a forward pass without logits")?;

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from . import checkpoint, sensitivity, synthetic, tokenizer
+from . import checkpoint, passes, sensitivity, synthetic, tokenizer
 from .cases import Subject, all_cases
 from .presets import preset as preset_named
 from .running import NEW_TOKENS
@@ -144,3 +144,5 @@ def build(name: str, out: pathlib.Path, made: pathlib.Path | None = None) -> Non
     summary = _summary(name, preset, weights, subject, entries)
     checkpoint.dump(out / "cases.json", summary, indent=1)
     sensitivity.write(out, preset["family"])
+    if name in passes.PRESETS:
+        passes.write(subject, out)

@@ -19,5 +19,6 @@ mod models;
 mod network;
 mod offline;
 mod published;
+mod questions;
 mod sources;
 mod truth;

@@ -84,6 +84,17 @@ impl Expected {
             .collect()
     }
 
+    /// Integers of either sign, row by row.
+    pub(crate) fn integers(&self, name: &str) -> Vec<i64> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        assert_eq!(tensor.dtype(), Dtype::I64, "{name}");
+        let values = tensor.data().chunks_exact(8);
+        values
+            .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    }
+
     /// The stored `pixel_values`, image by image.
     pub(crate) fn pixels(&self) -> Vec<Vec<f32>> {
         let (shape, values) = self.floats("pixel_values");

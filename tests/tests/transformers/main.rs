@@ -15,7 +15,9 @@
 mod expected;
 mod generation;
 mod lora;
+mod maps;
 mod masks;
+mod passes;
 mod quantized;
 mod samples;
 mod stages;

@@ -11,13 +11,13 @@ use crate::expected::{Expected, MODELS, engine, load, request};
 /// logits whose largest magnitude is about 20. Mistakes as small as an epsilon of 1e-5 in place of
 /// 1e-6 move them by more than 1e-4 (`sensitivity.json`: `rms_eps_1e-5` 1.1e-3 and
 /// `vision_eps_1e-5` 3.1e-4 on `pg2_odd`). 2e-4 absolute on the logits lies between the two.
-const LOGITS: f32 = 2e-4;
+pub(crate) const LOGITS: f32 = 2e-4;
 
 /// Stages before the head are compared relative to the largest magnitude of the tensor: an f32
 /// has a relative spacing of 1.2e-7, the longest chain here is about 60 dependent sums of at most
 /// 588 products whose errors add up like a random walk, sqrt(60 * 588) * 6e-8 = 1.1e-5. A wrong
 /// layer epsilon, the smallest mistake there is, moves a stage by some 1e-4 of it.
-const STAGE: f32 = 2e-5;
+pub(crate) const STAGE: f32 = 2e-5;
 
 fn forward(engine: &mut Engine, expected: &Expected) -> Vec<NamedTensor> {
     let ids = expected.ids("input_ids");
@@ -30,7 +30,7 @@ fn forward(engine: &mut Engine, expected: &Expected) -> Vec<NamedTensor> {
     tensors
 }
 
-fn difference(got: &[f32], wanted: &[f32]) -> (f32, f32) {
+pub(crate) fn difference(got: &[f32], wanted: &[f32]) -> (f32, f32) {
     assert_eq!(got.len(), wanted.len());
     let pairs = got.iter().zip(wanted);
     let worst = pairs.map(|(a, b)| {

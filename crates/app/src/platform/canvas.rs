@@ -50,6 +50,26 @@ pub(crate) async fn png(rgba: &[u8], width: u32, height: u32) -> Result<Blob, Js
     JsFuture::from(encoded).await?.dyn_into()
 }
 
+/// Paints `width × height` RGBA pixels, which the canvas then has.
+///
+/// # Errors
+/// What the browser says, e.g. that there is no memory for a canvas.
+pub(crate) fn paint(
+    canvas: &HtmlCanvasElement,
+    rgba: &[u8],
+    width: u32,
+    height: u32,
+) -> Result<(), JsValue> {
+    canvas.set_width(width);
+    canvas.set_height(height);
+    let context: CanvasRenderingContext2d = canvas
+        .get_context("2d")?
+        .ok_or_else(|| JsValue::from_str("the browser gave no canvas to draw on"))?
+        .unchecked_into();
+    let data = ImageData::new_with_u8_clamped_array_and_sh(Clamped(rgba), width, height)?;
+    context.put_image_data(&data, 0.0, 0.0)
+}
+
 fn canvas(
     width: u32,
     height: u32,

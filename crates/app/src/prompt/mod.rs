@@ -1,5 +1,6 @@
 //! The prompt: tasks, things, the raw text, and running it.
 
+pub(crate) mod kind;
 mod mask;
 pub(crate) mod preset;
 mod templates;

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::palette;
+use crate::prompt::kind::Kind;
 use crate::state::{Page, Reply};
 use crate::wording;
 
@@ -14,7 +15,7 @@ pub(crate) fn Found(
 ) -> impl IntoView {
     let heading = move || {
         page.reply.with(|reply| match reply {
-            Some(reply) if !reply.asks_for_boxes() => "Answer".to_owned(),
+            Some(reply) if !reply.asks_for_boxes() => Kind::of(&reply.prompt).heading().to_owned(),
             Some(Reply { detections, .. }) if !detections.is_empty() => {
                 wording::boxes(detections.len())
             }
@@ -146,7 +147,9 @@ fn Words(page: Page) -> impl IntoView {
     let said = move || {
         page.reply.with(|reply| {
             let reply = reply.as_ref()?;
-            (!reply.asks_for_boxes() && !reply.text.is_empty()).then(|| reply.text.clone())
+            let text = reply.text.trim_end();
+            let class = Kind::of(&reply.prompt).class(text.chars().count());
+            (!reply.asks_for_boxes() && !text.is_empty()).then(|| (class, text.to_owned()))
         })
     };
     let hint = move || {
@@ -173,7 +176,7 @@ fn Words(page: Page) -> impl IntoView {
             .with(|it| it.as_ref().is_some_and(|it| it.problem.is_some()))
     };
     view! {
-        {move || said().map(|text| view! { <p class="said">{text}</p> })}
+        {move || said().map(|(class, text)| view! { <p class=class>{text}</p> })}
         {move || {
             hint().map(|text| {
                 view! { <p class="hint" class:failed=failed role=failed().then_some("alert")>{text}</p> }

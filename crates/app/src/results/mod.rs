@@ -9,6 +9,8 @@ use leptos::prelude::*;
 use self::answer::RawAnswer;
 use self::found::Found;
 use self::timings::TimingTable;
+use crate::looked::WhereItLooked;
+use crate::session::Session;
 use crate::state::Page;
 
 /// Everything about the latest answer.
@@ -16,11 +18,14 @@ use crate::state::Page;
 pub(crate) fn Results(
     /// The page's state.
     page: Page,
+    /// The conversation with the worker.
+    session: Session,
 ) -> impl IntoView {
     view! {
         <section class="card results" aria-label="Results">
             <Found page />
             <RawAnswer page />
+            <WhereItLooked page session />
             <TimingTable page />
         </section>
     }

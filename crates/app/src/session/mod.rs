@@ -1,6 +1,8 @@
 //! The conversation with the worker: what the person wants becomes requests, what the worker
 //! says becomes state.
 
+mod film;
+mod look;
 mod picture;
 mod run;
 
@@ -12,6 +14,8 @@ use paligemma_browser::protocol::Problem;
 use paligemma_scenes::Truth;
 use web_sys::Blob;
 
+use self::film::Further;
+pub(crate) use self::film::picture_files;
 use crate::state::{EngineState, Page};
 
 /// The worker's script, beside the page.
@@ -43,6 +47,12 @@ struct Inner {
     /// Counts runs, so that news of a run that no longer matters is ignored.
     run_turn: u32,
     run_id: Option<u32>,
+    /// Counts questions where the model looked; the latest one's answer is shown.
+    look_turn: u32,
+    /// Counts further pictures.
+    further_id: u32,
+    /// Beside the one on the stage, in order.
+    further: Vec<Further>,
     /// Offered, not yet known to be a picture.
     offered: Option<Offered>,
     /// On the stage.
@@ -80,9 +90,11 @@ impl Session {
         self.inner
             .update_value(|inner| inner.client = Some(client.clone()));
         client.on_worker_problem(move |problem| self.engine_failed(problem));
+        let further = self.unload_film();
         if let Some(current) = self.inner.with_value(|inner| inner.current.clone()) {
             self.show(current.file);
         }
+        self.add(further);
         Some(client)
     }
 

@@ -122,6 +122,7 @@ impl Session {
             self.stop();
             self.forget_run();
             self.page.clear_reply();
+            self.clear_film(shown.turn);
             let truth = shown.truth.as_ref();
             address::set_seed_in_address(truth.and_then(|truth| truth.seed));
             // Of a model that is not the demo's, it is the person who knows what to ask.

@@ -11,20 +11,15 @@ use crate::state::{Reply, Stage};
 const MAX_NEW_TOKENS: usize = 256;
 
 impl Session {
-    /// Asks the prompt about the picture.
+    /// Asks the prompt about the picture on the stage and those beside it.
     pub(crate) fn run(self) {
         if !untrack(move || self.page.can_run()) {
             return;
         }
         let prompt = self.page.prompt.get_untracked().trim().to_owned();
-        let (client, handle) = self.inner.with_value(|inner| {
-            let handle = inner
-                .current
-                .as_ref()
-                .and_then(|current| current.handle.clone());
-            (inner.client.clone(), handle)
-        });
-        let (Some(client), Some(handle)) = (client, handle) else {
+        let handles = self.handles();
+        let handles: Vec<_> = handles.iter().map(AsRef::as_ref).collect();
+        let Some(client) = self.client().filter(|_| !handles.is_empty()) else {
             return;
         };
         self.page.clear_reply();
@@ -41,7 +36,7 @@ impl Session {
         };
         let known = self.page.templates.get_untracked();
         let limit = best_fit(known, &prompt).map_or(MAX_NEW_TOKENS, |it| it.max_new_tokens);
-        let id = client.run(&[&handle], &prompt, limit, on_event);
+        let id = client.run(&handles, &prompt, limit, on_event);
         self.inner.update_value(|inner| inner.run_id = Some(id));
     }
 

@@ -3,10 +3,10 @@
 use leptos::ev;
 use leptos::prelude::*;
 use paligemma_browser::protocol::{Problem, ProblemKind};
-use web_sys::{DataTransfer, File};
+use web_sys::DataTransfer;
 
 use crate::icon::{Glyph, Icon};
-use crate::session::{PictureFile, Session};
+use crate::session::{Session, picture_files};
 
 /// Listens on the window; covers the page while a file is over it.
 #[component]
@@ -42,19 +42,22 @@ pub(crate) fn DropAnywhere(
             }
             // Without this the browser leaves the page for the file.
             event.prevent_default();
-            match first_file(data) {
-                Some(file) => show(session, file, "The dropped file"),
-                None => session.refuse_offer(Problem {
+            let files = picture_files(data.and_then(|it| it.files()), "The dropped file");
+            if files.is_empty() {
+                session.refuse_offer(Problem {
                     kind: ProblemKind::Picture,
                     message: "What was dropped holds no file: drop a picture file from a folder."
                         .to_owned(),
-                }),
+                });
             }
+            session.show_all(files);
         }),
         window_event_listener(ev::paste, move |event| {
-            if let Some(file) = first_file(event.clipboard_data()) {
+            let pasted = event.clipboard_data().and_then(|data| data.files());
+            let files = picture_files(pasted, "The pasted picture");
+            if !files.is_empty() {
                 event.prevent_default();
-                show(session, file, "The pasted picture");
+                session.show_all(files);
             }
         }),
     ];
@@ -63,7 +66,7 @@ pub(crate) fn DropAnywhere(
         <div class="drop" class:away=move || depth.get() == 0 aria-hidden="true">
             <p>
                 <Icon glyph=Glyph::Upload />
-                "Drop the picture anywhere"
+                "Drop the picture anywhere, or several for one question"
             </p>
         </div>
     }
@@ -71,17 +74,4 @@ pub(crate) fn DropAnywhere(
 
 fn has_files(data: Option<DataTransfer>) -> bool {
     data.is_some_and(|data| data.types().includes(&"Files".into(), 0))
-}
-
-fn first_file(data: Option<DataTransfer>) -> Option<File> {
-    data?.files()?.get(0)
-}
-
-fn show(session: Session, file: File, unnamed: &str) {
-    let name = Some(file.name()).filter(|name| !name.is_empty());
-    session.show(PictureFile {
-        name: name.unwrap_or_else(|| unnamed.to_owned()),
-        blob: file.into(),
-        truth: None,
-    });
 }

@@ -9,9 +9,11 @@ use web_sys::{Event, HtmlInputElement};
 
 pub(crate) use self::drop::DropAnywhere;
 use self::overlay::Overlay;
+use crate::film::{AddButton, Film};
 use crate::icon::{Glyph, Icon};
+use crate::looked::Heat;
 use crate::notice::Notice;
-use crate::session::{PictureFile, Session};
+use crate::session::{Session, picture_files};
 use crate::state::Page;
 
 /// The picture with its boxes, and the controls under it.
@@ -46,12 +48,15 @@ pub(crate) fn Picture(
                     <Show when=move || page.picture.with(Option::is_none)>
                         <p class="empty">"Drop a picture here"</p>
                     </Show>
+                    <Heat looked=page.looked picture=0 />
                     <Overlay page />
                 </div>
                 <PictureNotice page />
             </div>
+            <Film page session />
             <div class="stage-foot">
                 <FileButton session />
+                <AddButton session />
                 <p class="picture-name">
                     {move || page.picture.with(|it| it.as_ref().map(|it| it.name.clone()))}
                     <small>
@@ -78,13 +83,7 @@ fn FileButton(session: Session) -> impl IntoView {
         else {
             return;
         };
-        if let Some(file) = input.files().and_then(|files| files.get(0)) {
-            session.show(PictureFile {
-                name: file.name(),
-                blob: file.into(),
-                truth: None,
-            });
-        }
+        session.show_all(picture_files(input.files(), "The chosen picture"));
         // So that choosing the same file again is a change, too.
         input.set_value("");
     };
@@ -94,6 +93,7 @@ fn FileButton(session: Session) -> impl IntoView {
                 class="visually-hidden"
                 id="file"
                 type="file"
+                multiple
                 accept="image/png,image/jpeg,image/webp,image/gif,image/bmp"
                 on:change=choose
             />

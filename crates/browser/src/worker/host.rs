@@ -1,5 +1,7 @@
 //! Requests in, events out: one engine, its pictures, one task at a time.
 
+mod look;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -14,6 +16,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
 
+use self::look::{Looked, Looking};
 use super::connect::Connect;
 use super::convert;
 use super::keeper::{Keeper, recipe_named};
@@ -35,6 +38,7 @@ struct Shared<C> {
     working: Cell<bool>,
     /// `None` before a load, after one that failed, and while a task has it.
     engine: RefCell<Option<Engine>>,
+    looked: RefCell<Option<Looked>>,
     /// The runs that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
     /// The fetches and loads that have not ended.
@@ -60,6 +64,7 @@ enum Task {
         prompt: String,
         suffix: String,
     },
+    Look(Looking),
 }
 
 enum Loadable {
@@ -98,6 +103,7 @@ impl<C: Connect + 'static> Host<C> {
             tasks: RefCell::default(),
             working: Cell::new(false),
             engine: RefCell::new(None),
+            looked: RefCell::new(None),
             running: RefCell::default(),
             transfers: RefCell::default(),
         };
@@ -165,6 +171,19 @@ impl<C: Connect + 'static> Host<C> {
             Request::Mask { id, prompt, suffix } => {
                 self.enqueue(Task::Mask { id, prompt, suffix });
             }
+            Request::Attention {
+                id,
+                pictures: names,
+                look,
+            } => match shared.find_pictures(&names) {
+                Ok(pictures) => self.enqueue(Task::Look(Looking {
+                    id,
+                    names,
+                    pictures,
+                    look,
+                })),
+                Err(problem) => shared.fail(id, problem),
+            },
             Request::Cancel { id } => {
                 if let Some(cancel) = shared.running.borrow().get(&id) {
                     cancel.cancel();
@@ -258,6 +277,7 @@ impl<C: Connect + 'static> Host<C> {
                     } => shared.load(id, what, registration).await,
                     Task::Run(run) => shared.run(run).await,
                     Task::Mask { id, prompt, suffix } => shared.mask(id, &prompt, &suffix),
+                    Task::Look(looking) => shared.look(looking).await,
                 }
             }
             shared.working.set(false);
@@ -313,6 +333,7 @@ impl<C: Connect + 'static> Shared<C> {
     async fn load(&self, id: u32, what: Loadable, registration: AbortRegistration) {
         // Before anything of the next model is there: two may not fit.
         drop(self.engine.borrow_mut().take());
+        self.looked.replace(None);
         let loading = Abortable::new(self.try_load(id, what), registration);
         let loaded = loading.await.unwrap_or_else(|_| {
             Err(Problem {
@@ -446,6 +467,14 @@ impl<C: Connect + 'static> Shared<C> {
             }
             problem
         })
+    }
+}
+
+fn no_model() -> Problem {
+    Problem {
+        kind: ProblemKind::Checkpoint,
+        message: "No model is loaded, so nothing can answer the prompt: load a model first."
+            .to_owned(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The demo checkpoint on the browser's WebGPU gives what transformers gives, id by id.
 
-use paligemma_engine::{CancelToken, Engine, LoadOptions, Picture, Prompt, RunRequest, Stopped};
+use paligemma_engine::{
+    CancelToken, Engine, LoadOptions, Picture, Prompt, RunRequest, Stopped, TraceOptions,
+};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::demo;
@@ -20,7 +22,8 @@ async fn compare(engine: &mut Engine, scene: &demo::Scene, prompts: &[&str]) {
             prompt: Prompt::Text(&sample.prompt),
             max_new_tokens: 128,
         };
-        let (prompt_ids, _) = engine.forward(&request).await.unwrap();
+        let options = TraceOptions::default();
+        let prompt_ids = engine.trace(&request, &options).await.unwrap().input_ids;
         assert_eq!(prompt_ids, sample.prompt_ids, "the ids of {prompt:?}");
         let answer = engine
             .run(&request, &CancelToken::default(), &mut |_| ())

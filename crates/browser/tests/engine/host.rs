@@ -6,7 +6,7 @@ use std::rc::Rc;
 use gloo_timers::future::TimeoutFuture;
 use paligemma_browser::http::Patience;
 use paligemma_browser::protocol::{
-    Answer, Event, ModelSource, Problem, ProblemKind, Request, Stopped, Wanted,
+    Answer, AttentionMap, Event, Look, ModelSource, Problem, ProblemKind, Request, Stopped, Wanted,
 };
 use paligemma_browser::worker::{Connect, Found, Host};
 use paligemma_checkpoint::MemorySource;
@@ -108,6 +108,20 @@ impl Desk {
         }
     }
 
+    async fn look(&self, id: u32, picture: u32, look: &Look) -> Result<AttentionMap, Problem> {
+        let request = Request::Attention {
+            id,
+            pictures: vec![picture],
+            look: look.clone(),
+        };
+        self.host.receive(request, None, Vec::new());
+        match self.end_of(id).await {
+            Event::Attention { map, .. } => Ok(map),
+            Event::Failed { problem, .. } => Err(problem),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn encodings(&self, id: u32) -> usize {
         self.of(id)
             .iter()
@@ -193,6 +207,57 @@ async fn loading_is_reported_to_its_end() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[wasm_bindgen_test]
+async fn where_the_model_looked_is_told_by_layer_and_head() {
+    let desk = Desk::loaded().await;
+    let scene = demo::pigs();
+    desk.picture(2, scene.png);
+    desk.end_of(2).await;
+    desk.run(3, 2, "detect pig");
+    let answer = desk.answer_of(3).await;
+    let mut look = Look {
+        prompt: "detect pig".to_owned(),
+        token_ids: answer.token_ids.clone(),
+        token: 3,
+        layer: None,
+        head: None,
+    };
+    let mean = desk.look(4, 2, &look).await.unwrap();
+    assert_eq!(mean.tokens.concat(), answer.text);
+    assert_eq!((mean.side, mean.pictures.len()), (8, 1));
+    let picture = &mean.pictures[0];
+    assert_eq!(picture.heat.len(), 64);
+    assert!(
+        picture.share > 0.0 && picture.share <= 1.001,
+        "{}",
+        picture.share
+    );
+    let most = picture.heat.iter().copied().fold(0.0, f32::max);
+    assert!((most - 1.0).abs() < 1e-6, "{most}");
+
+    // The mean of all heads' shares is the mean's share.
+    let mut sum = 0.0;
+    for layer in 0..mean.layers {
+        for head in 0..mean.heads {
+            (look.layer, look.head) = (Some(layer), Some(head));
+            let one = desk.look(5 + layer * mean.heads + head, 2, &look).await;
+            sum += one.unwrap().pictures[0].share;
+        }
+    }
+    let all = (mean.layers * mean.heads) as f32;
+    assert!((sum / all - picture.share).abs() < 1e-5);
+
+    look.layer = Some(mean.layers);
+    let problem = desk.look(900, 2, &look).await.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::Prompt);
+    look.token = 9999;
+    let problem = desk.look(901, 2, &look).await.unwrap_err();
+    assert!(problem.message.contains("9999"), "{problem:?}");
+    // The next run is as before.
+    desk.run(902, 2, "detect pig");
+    assert_eq!(desk.answer_of(902).await.token_ids, answer.token_ids);
 }
 
 #[wasm_bindgen_test]

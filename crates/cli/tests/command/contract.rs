@@ -153,6 +153,118 @@ fn forward_writes_the_tensors_of_the_fixtures() {
     }
 }
 
+#[test]
+fn forward_writes_labels_loss_and_attentions() {
+    let folder = root("tests/fixtures/pg2_odd");
+    let out = scratch("forward_more").join("out.safetensors");
+    let (model, image) = (folder.join("model"), folder.join("images/image_b.png"));
+    let output = paligemma(&[
+        "forward",
+        "--model",
+        path(&model),
+        "--image",
+        path(&image),
+        "--prompt",
+        "caption en",
+        "--suffix",
+        "A cow is standing on the beach\n",
+        "--attentions",
+        "--logits-to-keep",
+        "3",
+        "--out",
+        path(&out),
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let got = std::fs::read(&out).unwrap();
+    let got = SafeTensors::deserialize(&got).unwrap();
+    let wanted = std::fs::read(folder.join("expected/suffix.safetensors")).unwrap();
+    let wanted = SafeTensors::deserialize(&wanted).unwrap();
+    for name in ["input_ids", "token_type_ids", "labels"] {
+        let (got, wanted) = (got.tensor(name).unwrap(), wanted.tensor(name).unwrap());
+        assert_eq!(got.shape(), wanted.shape(), "{name}");
+        assert_eq!(got.data(), wanted.data(), "{name}");
+    }
+    let number = |file: &SafeTensors<'_>| {
+        let tensor = file.tensor("loss").unwrap();
+        assert_eq!((tensor.shape(), tensor.dtype()), (&[1][..], Dtype::F32));
+        f32::from_le_bytes(tensor.data().try_into().unwrap())
+    };
+    // Twice what rounding does to logits, see the tests against transformers.
+    assert!((number(&got) - number(&wanted)).abs() <= 4e-4);
+    let tokens = wanted.tensor("input_ids").unwrap().shape()[1];
+    let logits = got.tensor("logits").unwrap();
+    assert_eq!(logits.shape()[..2], [1, 3]);
+    let single = std::fs::read(folder.join("expected/single.safetensors")).unwrap();
+    let single = SafeTensors::deserialize(&single).unwrap();
+    let mut attentions = 0;
+    for name in single.names() {
+        if !name.contains(".attentions.") {
+            continue;
+        }
+        let (got, wanted) = (got.tensor(name).unwrap(), single.tensor(name).unwrap());
+        assert_eq!(got.shape()[..2], wanted.shape()[..2], "{name}");
+        if name.starts_with("text.") {
+            assert_eq!(got.shape()[2..], [tokens, tokens], "{name}");
+        } else {
+            assert_eq!(got.shape(), wanted.shape(), "{name}");
+        }
+        attentions += 1;
+    }
+    assert!(attentions >= 4, "{attentions}");
+}
+
+#[test]
+fn attention_lists_tokens_and_draws_where_one_looked() {
+    let (model, image) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let attention = |more: &[&str]| {
+        let input = [
+            "attention",
+            "--model",
+            path(&model),
+            "--image",
+            path(&image),
+        ];
+        paligemma(&[&input[..], &["--prompt", "detect boat"], more].concat())
+    };
+    let listed = attention(&[]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.starts_with("0\t\"<loc0218>\"\n"), "{listed}");
+    assert!(listed.contains("4\t\" boat\"\n"), "{listed}");
+
+    let out = scratch("attention").join("heat.png");
+    let drawn = attention(&["--token", "3", "--layer", "2", "--out", path(&out)]);
+    let said = String::from_utf8(drawn.stdout).unwrap();
+    assert!(
+        said.contains("<loc0959>") && said.contains("1 layers"),
+        "{said}"
+    );
+    let heat = image::open(&out).unwrap();
+    assert_eq!((heat.width(), heat.height()), (448, 448));
+    let original = image::open(&image).unwrap();
+    assert_ne!(heat.to_rgb8(), original.to_rgb8());
+
+    for (more, part) in [
+        (["--token", "99", "--out", path(&out)], "token 99"),
+        (
+            ["--token", "0", "--out", "absent-folder/x.png"],
+            "absent-folder",
+        ),
+    ] {
+        let refused = attention(&more);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    for more in [["--layer", "99"], ["--head", "99"], ["--picture", "1"]] {
+        let wanted = [&["--token", "0", "--out", path(&out)], &more[..]].concat();
+        assert_eq!(attention(&wanted).status.code(), Some(2));
+    }
+}
+
 /// 8 bits move the corners of the demo model's boxes by a few 1024ths at most; its labels stay.
 #[test]
 fn weights_are_packed_as_the_recipe_says() {

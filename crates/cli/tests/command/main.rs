@@ -7,6 +7,7 @@ mod adapter;
 mod attention_mask;
 mod bad_input;
 mod contract;
+mod documented;
 mod masks;
 
 use std::path::{Path, PathBuf};

@@ -36,7 +36,7 @@ const fn capped(cap: f32, shape: Shape) -> Shape {
     }
 }
 
-const SHAPES: [Shape; 24] = [
+pub(crate) const SHAPES: [Shape; 24] = [
     // Everything sees everything, as in the vision tower; around a tile of 64 keys.
     shape([1, 1, 1], [1, 0, 1, 1]),
     shape([2, 2, 14], [7, 0, 7, 7]),
@@ -69,14 +69,14 @@ const SHAPES: [Shape; 24] = [
     capped(2.0, shape([2, 2, 72], [131, 0, 131, 131])),
 ];
 
-struct Data {
-    q: Vec<f32>,
-    k: Vec<f32>,
+pub(crate) struct Data {
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
     v: Vec<f32>,
 }
 
 impl Data {
-    fn new(rng: &mut Rng, shape: &Shape, sharpness: f32) -> Self {
+    pub(crate) fn new(rng: &mut Rng, shape: &Shape, sharpness: f32) -> Self {
         let cache = shape.kv_heads * shape.capacity * shape.head_dim;
         let mut data = Self {
             q: rng.numbers(shape.heads * shape.rows * shape.head_dim, sharpness),

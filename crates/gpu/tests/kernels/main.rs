@@ -22,6 +22,7 @@ mod rows;
 mod shaders;
 mod shards;
 mod split_heads;
+mod weights;
 
 use paligemma_checkpoint::Precision;
 
@@ -57,6 +58,8 @@ kernels! {
     digits_parts => picking::thresholds();
     draw => picking::draws();
     draw_parts => picking::drawn_from_all_stretches();
+    attention_weights => weights::attention_weights();
+    cross_entropy => weights::cross_entropy();
     embed_bf16 => rows::embed(Precision::BF16);
     embed_f16 => rows::embed(Precision::F16);
     embed_f32 => rows::embed(Precision::F32);

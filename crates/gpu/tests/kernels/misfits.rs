@@ -116,6 +116,60 @@ fn convolutions() {
 }
 
 #[test]
+fn attention_weights() {
+    let gpu = open();
+    let cache = gpu.kv_cache(2, 9, 8).unwrap();
+    let q = gpu.queries(4, 5, 8).unwrap();
+    let span = gpu.indices("span", 2).unwrap();
+    let how = |heads| Attention {
+        heads,
+        scale: 1.0,
+        soft_cap: None,
+        window: None,
+    };
+    for (heads, first, y) in [
+        (4, 0, tensor(&gpu, 4 * 5, 10)),
+        (4, 1, tensor(&gpu, 4 * 5, 9)),
+        (4, 0, tensor(&gpu, 4 * 5 + 1, 9)),
+        (3, 0, tensor(&gpu, 3, 9)),
+        (0, 0, tensor(&gpu, 5, 9)),
+    ] {
+        refused(&gpu, "attention_weights", |r| {
+            r.attention_weights(&q, &cache, &span, how(heads), first, &y);
+        });
+    }
+}
+
+#[test]
+fn cross_entropy() {
+    let gpu = open();
+    let (x, targets) = (tensor(&gpu, 3, 7), gpu.indices("targets", 3).unwrap());
+    for (x, y) in [
+        (&x, tensor(&gpu, 1, 2)),
+        (&x, tensor(&gpu, 3, 1)),
+        (&tensor(&gpu, 4, 7), tensor(&gpu, 1, 4)),
+    ] {
+        refused(&gpu, "cross_entropy", |r| r.cross_entropy(x, &targets, &y));
+    }
+}
+
+#[test]
+fn rows_and_caches() {
+    let gpu = open();
+    let (x, y) = (tensor(&gpu, 3, 7), tensor(&gpu, 2, 7));
+    refused(&gpu, "gather_rows", |r| r.gather_rows(&x, &[0], &y));
+    refused(&gpu, "copy_rows", |r| r.gather_rows(&x, &[0, 3], &y));
+    let wide = tensor(&gpu, 1, 9);
+    refused(&gpu, "copy_rows", |r| r.gather_rows(&x, &[0], &wide));
+    let (small, other) = (
+        gpu.kv_cache(2, 4, 8).unwrap(),
+        gpu.kv_cache(1, 9, 8).unwrap(),
+    );
+    refused(&gpu, "copy_cache", |r| r.copy_cache(&small, 2, &other));
+    refused(&gpu, "copy_cache", |r| r.copy_cache(&small, 5, &small));
+}
+
+#[test]
 fn elementwise() {
     let gpu = open();
     let x = tensor(&gpu, 2, 4);

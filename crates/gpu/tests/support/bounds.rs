@@ -8,6 +8,8 @@
 
 use super::compare::Bounded;
 use crate::twins::attention::Attended;
+use crate::twins::attention_weights::Weight;
+use crate::twins::cross_entropy::Nats;
 use crate::twins::layer_norm::Normalised;
 use crate::twins::matmul::{Dot, Then};
 use crate::twins::split_heads::Rotated;
@@ -190,6 +192,44 @@ pub(crate) fn attention(of: &[Attended], head_dim: usize, cap: Option<f32>) -> V
             Bounded {
                 value: of.value,
                 bound: 2.1 * weight * of.magnitude,
+            }
+        })
+        .collect()
+}
+
+/// A weight exp(s - m) / Σ is off by the errors of two scores (its own and, in the sum, all
+/// others'), by the rounding of the differences and exp's own (3 + 2 d) u for a score d below the
+/// highest, by the sum of n weights and by a division. A weight that is not normal in f32 may be
+/// flushed to zero.
+pub(crate) fn attention_weights(of: &[Weight], head_dim: usize, cap: Option<f32>) -> Vec<Bounded> {
+    of.iter()
+        .map(|of| {
+            let score = (head_dim + 2) as f64 * U * of.products
+                + cap.map_or(0.0, |cap| capped(of.products, cap));
+            let exps = (6.0 + 3.0 * of.below + 3.0 * of.range) * U;
+            let relative = 2.0 * score + exps + (of.keys + 4) as f64 * U;
+            let flushed = 1.2e-38;
+            Bounded {
+                value: of.value,
+                bound: 1.05 * relative * of.value + if of.keys > 0 { flushed } else { 0.0 },
+            }
+        })
+        .collect()
+}
+
+/// The terms of the sum are off by the rounding of x - m, which is at most u |x - m|, and by exp's
+/// own (3 + 2 |x - m|) u; a term passes through at most 32 + n / 2048 + 64 additions. log turns a
+/// relative error into an absolute one and is itself off by 3 u of itself or, for an argument of
+/// 0.5 to 2, by 2^-21. The distance of the target rounds once, and so does the last sum.
+pub(crate) fn cross_entropy(of: &[Nats], columns: usize) -> Vec<Bounded> {
+    let additions = (32 + columns / 2048 + 64 + 2) as f64;
+    of.iter()
+        .map(|of| {
+            let sum = (additions + 3.0 + 3.0 * of.depth) * U;
+            let log = (3.0 * U * of.log).max(4.0 * U);
+            Bounded {
+                value: of.value,
+                bound: 1.05 * (sum + log) + U * of.below + U * of.value.abs(),
             }
         })
         .collect()

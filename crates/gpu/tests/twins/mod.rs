@@ -11,8 +11,10 @@
 pub(crate) mod add;
 pub(crate) mod argmax;
 pub(crate) mod attention;
+pub(crate) mod attention_weights;
 pub(crate) mod conv;
 pub(crate) mod conv_transposed;
+pub(crate) mod cross_entropy;
 pub(crate) mod digits;
 pub(crate) mod draw;
 pub(crate) mod embed;

@@ -1,0 +1,77 @@
+//! Copies of rows from one tensor to another; they need not be aligned as a binding must.
+
+use crate::attention::KvCache;
+use crate::error::GpuError;
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+impl Recorder {
+    /// y\[i\] = source\[rows\[i\]\], y `[rows, columns]`.
+    pub fn gather_rows(&mut self, source: &Tensor, rows: &[usize], y: &Tensor) {
+        if rows.len() != y.rows() {
+            return self.fail(GpuError::Shape {
+                kernel: "gather_rows",
+                detail: format!("{} rows to {}", rows.len(), y.rows()),
+            });
+        }
+        let mut at = 0;
+        while let Some(&first) = rows.get(at) {
+            // Neighbours go in one copy.
+            let run = rows[at..].iter().zip(first..);
+            let count = run.take_while(|(row, next)| *row == next).count();
+            self.copy_rows(source, first, count, y, at);
+            at += count;
+        }
+    }
+
+    /// Copies the first `positions` of a cache into another of the same heads.
+    pub fn copy_cache(&mut self, from: &KvCache, positions: usize, to: &KvCache) {
+        let fits = from.kv_heads == to.kv_heads
+            && from.head_dim == to.head_dim
+            && positions <= from.capacity.min(to.capacity);
+        if !fits {
+            return self.fail(GpuError::Shape {
+                kernel: "copy_cache",
+                detail: format!("{positions} of {} to {}", from.capacity, to.capacity),
+            });
+        }
+        for head in 0..from.kv_heads {
+            let (source, target) = (head * from.capacity, head * to.capacity);
+            self.copy_rows(&from.keys, source, positions, &to.keys, target);
+            self.copy_rows(&from.values, source, positions, &to.values, target);
+        }
+    }
+
+    fn copy_rows(
+        &mut self,
+        source: &Tensor,
+        from: usize,
+        count: usize,
+        target: &Tensor,
+        to: usize,
+    ) {
+        let fits = source.stride() == target.stride()
+            && from.saturating_add(count) <= source.rows()
+            && to.saturating_add(count) <= target.rows();
+        if !fits {
+            return self.fail(GpuError::Shape {
+                kernel: "copy_rows",
+                detail: format!(
+                    "{count} rows from {from} of [{}, {}] to {to} of [{}, {}]",
+                    source.rows(),
+                    source.stride(),
+                    target.rows(),
+                    target.stride()
+                ),
+            });
+        }
+        if count > 0 {
+            let row = source.stride() as u64 * 4;
+            self.copy_bytes(
+                (&source.buffer, source.byte_offset() + from as u64 * row),
+                (&target.buffer, target.byte_offset() + to as u64 * row),
+                count as u64 * row,
+            );
+        }
+    }
+}

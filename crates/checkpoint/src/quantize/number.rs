@@ -2,7 +2,7 @@
 //! several at once.
 
 use crate::tensor::Dtype;
-use wide::f32x8;
+use wide::{f32x4, f32x8};
 
 /// The largest finite f16.
 pub(super) const F16_MAX: f32 = 65504.0;
@@ -124,6 +124,17 @@ pub(super) fn range(blocks: &[[f32; 8]]) -> (f32, f32) {
 pub(super) fn fold(lanes: f32x8, with: impl Fn(f32, f32) -> f32) -> f32 {
     let [a, b, c, d, e, f, g, h] = lanes.to_array();
     with(with(with(a, e), with(c, g)), with(with(b, f), with(d, h)))
+}
+
+/// The sums of four times eight lanes, each as [`fold`] adds them, in a fraction of the time.
+#[inline(always)]
+pub(super) fn fold_four(sums: [f32x8; 4]) -> f32x4 {
+    let quarters = sums.map(|lanes| {
+        let [a, b, c, d, e, f, g, h] = lanes.to_array();
+        f32x4::new([a, b, c, d]) + f32x4::new([e, f, g, h])
+    });
+    let [ae, bf, cg, dh] = f32x4::transpose(quarters);
+    (ae + cg) + (bf + dh)
 }
 
 /// Reads little-endian elements into the beginning of `row`.

@@ -236,7 +236,7 @@ fn who_is_denied_is_told_where_to_ask() {
 
 #[test]
 fn a_long_pause_is_told_with_its_end() {
-    let at = |hours, minutes| hours * 60 + minutes;
+    let at = |hours: u32, minutes: u32| hours * 60 + minutes;
     for (now, pause_ms, expected) in [
         (at(9, 5), 600_000, "09:15, in 10 minutes"),
         (at(23, 59), 3_600_000, "00:59, in 60 minutes"),

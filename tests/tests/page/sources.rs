@@ -54,7 +54,7 @@ delete self.indexedDB;
 if ('indexedDB' in self) throw new Error('there is a database');
 await import(decodeURIComponent(location.search.slice(1)));";
 
-fn demo() -> PathBuf {
+pub(crate) fn demo() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     tests.join("../web/demo/model").canonicalize().unwrap()
 }

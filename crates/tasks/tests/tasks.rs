@@ -199,5 +199,5 @@ fn languages_are_codes() {
     let code = |language: &&str| {
         (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase())
     };
-    assert!(LANGUAGES.iter().all(|language| code(&language)));
+    assert!(LANGUAGES.iter().all(code));
 }

@@ -9,6 +9,7 @@
     reason = "shown when a test fails, or on request"
 )]
 
+mod adapter;
 mod browser;
 mod failures;
 mod faults;

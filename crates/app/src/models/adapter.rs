@@ -30,12 +30,12 @@ pub(super) fn AdapterFields(
     };
     let chosen = move || models.form.with(|form| form.adapter_files);
     view! {
-        <details class="more" id="adapter-fields" prop:open=is_used>
+        <details class="more" id="lora-fields" prop:open=is_used>
             <summary>"Adapter (LoRA)"</summary>
             <label class="field">
                 <span>"Its repository on the hub, or the address of its folder"</span>
                 <input
-                    id="adapter"
+                    id="lora"
                     type="text"
                     autocomplete="off"
                     autocapitalize="none"
@@ -49,17 +49,17 @@ pub(super) fn AdapterFields(
                 <div class="file">
                     <input
                         class="visually-hidden"
-                        id="adapter-files"
+                        id="lora-files"
                         type="file"
                         multiple
                         on:change=choose
                     />
-                    <label class="button" for="adapter-files">"Choose its files…"</label>
+                    <label class="button" for="lora-files">"Choose its files…"</label>
                 </div>
                 <Show when=move || chosen() != 0>
                     <button
                         class="quiet"
-                        id="adapter-forget"
+                        id="lora-forget"
                         type="button"
                         on:click=move |_| models.forget_adapter_files()
                     >
@@ -67,7 +67,7 @@ pub(super) fn AdapterFields(
                     </button>
                 </Show>
             </div>
-            <p class="small" id="chosen-adapter">
+            <p class="small" id="chosen-lora">
                 {move || match chosen() {
                     0 => "No files are chosen.",
                     1 => "One of its two files is chosen; both are needed.",

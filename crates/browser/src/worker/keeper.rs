@@ -53,7 +53,7 @@ struct News {
 
 /// A model's bytes, and whether they are packed already.
 enum Origin<S> {
-    Checkpoint(Box<Checkpoint<S>>, Plan),
+    Checkpoint(Box<Checkpoint<S>>, Box<Plan>),
     Packed(Box<PackedSource<S>>),
 }
 
@@ -395,7 +395,9 @@ impl<S: paligemma_checkpoint::Source> Origin<S> {
 
     fn ingest<'a>(&'a self, store: &'a IdbStore) -> Ingest<'a, S, IdbStore> {
         match self {
-            Self::Checkpoint(checkpoint, plan) => Ingest::quantize(checkpoint, plan.clone(), store),
+            Self::Checkpoint(checkpoint, plan) => {
+                Ingest::quantize(checkpoint, Plan::clone(plan), store)
+            }
             Self::Packed(packed) => Ingest::copy(packed, store),
         }
     }
@@ -432,7 +434,7 @@ async fn open<S: paligemma_checkpoint::Source>(
     }
     let plan = Plan::new(&checkpoint, origin, &recipe).await;
     let plan = plan.map_err(convert::checkpoint_problem)?;
-    Ok(Origin::Checkpoint(Box::new(checkpoint), plan))
+    Ok(Origin::Checkpoint(Box::new(checkpoint), Box::new(plan)))
 }
 
 async fn is_complete(store: &IdbStore, key: &ModelKey) -> Result<bool, Problem> {

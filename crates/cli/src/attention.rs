@@ -15,7 +15,7 @@ use crate::run::{open, prompt};
 pub(crate) async fn attention(args: &AttentionArgs) -> Result<(), Failure> {
     let about = |error: EngineError| Failure::about(&args.input.model, &error);
     let progress = Progress::new();
-    let (mut engine, pictures) = open(&args.input, &progress).await?;
+    let (mut engine, pictures) = open(&args.input, None, &progress).await?;
     let request = RunRequest {
         pictures: &pictures,
         prompt: prompt(&args.input),

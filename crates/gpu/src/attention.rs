@@ -197,9 +197,9 @@ impl Recorder {
         }
         for head in 0..source.kv_heads {
             let first = head * source.capacity;
-            let rows = first + positions.start..first + positions.end;
-            self.copy_rows(&source.keys, &target.keys, rows.clone());
-            self.copy_rows(&source.values, &target.values, rows);
+            let (row, count) = (first + positions.start, positions.len());
+            self.copy_rows(&source.keys, row, count, &target.keys, row);
+            self.copy_rows(&source.values, row, count, &target.values, row);
         }
     }
 

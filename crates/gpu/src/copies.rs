@@ -42,7 +42,8 @@ impl Recorder {
         }
     }
 
-    fn copy_rows(
+    /// Copies `count` rows from row `from` on to row `to` and those after it; rows are of one size.
+    pub(crate) fn copy_rows(
         &mut self,
         source: &Tensor,
         from: usize,

@@ -273,27 +273,6 @@ impl Recorder {
         }));
     }
 
-    /// Copies these rows to the same rows of a tensor of the same shape.
-    pub(crate) fn copy_rows(
-        &mut self,
-        source: &Tensor,
-        target: &Tensor,
-        rows: std::ops::Range<usize>,
-    ) {
-        let row_bytes = source.stride() as u64 * 4;
-        let start = rows.start as u64 * row_bytes;
-        if rows.is_empty() {
-            return;
-        }
-        self.steps.push(Recorded::Copy(Step::Copy {
-            source: source.buffer.clone(),
-            source_offset: source.byte_offset() + start,
-            target: target.buffer.clone(),
-            target_offset: target.byte_offset() + start,
-            bytes: rows.len() as u64 * row_bytes,
-        }));
-    }
-
     /// Copies numbers to where the CPU can read them.
     pub fn copy_back(&mut self, source: &Indices, target: &Readback) {
         self.steps.push(Recorded::Copy(Step::Copy {

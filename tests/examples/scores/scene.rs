@@ -202,6 +202,8 @@ mod tests {
                     label: object.label.clone(),
                     bbox: object.bbox,
                     mask_codes: None,
+                    locations: [0; 4],
+                    mask: None,
                 };
                 assert!(scene.overlaps(&itself).contains(&1.0));
             }

@@ -25,6 +25,7 @@ fn options(recipe: Option<Recipe>) -> LoadOptions {
             recipe,
             ..ModelOptions::default()
         },
+        ..LoadOptions::default()
     }
 }
 

@@ -470,14 +470,6 @@ impl<C: Connect + 'static> Shared<C> {
     }
 }
 
-fn no_model() -> Problem {
-    Problem {
-        kind: ProblemKind::Checkpoint,
-        message: "No model is loaded, so nothing can answer the prompt: load a model first."
-            .to_owned(),
-    }
-}
-
 /// What the page hears of a run before it has ended.
 fn progress(id: u32, event: engine::Event) -> Option<Event> {
     match event {

@@ -108,13 +108,12 @@ mod tests {
             rank: 1,
             scale: 1.0,
         };
-        let zeros = [0; 4];
         for (dtype, b) in [
             (Dtype::F16, 1e5),
             (Dtype::BF16, f32::NAN),
             (Dtype::F32, f32::INFINITY),
         ] {
-            let bytes = &mut zeros.clone()[..dtype.size()];
+            let bytes = &mut [0; 4][..dtype.size()];
             let error = pair(b).add_to(0, dtype, 1, bytes).expect_err("too large");
             assert_eq!(error.row, 0, "{dtype:?}");
         }

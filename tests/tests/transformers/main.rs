@@ -14,8 +14,10 @@
 
 mod expected;
 mod generation;
+mod losses;
 mod maps;
 mod passes;
 mod quantized;
+mod refused;
 mod samples;
 mod stages;

@@ -15,9 +15,11 @@
 mod expected;
 mod generation;
 mod lora;
+mod losses;
 mod maps;
 mod masks;
 mod passes;
 mod quantized;
+mod refused;
 mod samples;
 mod stages;

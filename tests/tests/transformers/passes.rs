@@ -1,10 +1,8 @@
-//! `forward` and the processor beyond a plain prompt: against `expected/passes.safetensors`,
-//! `suffix`, `batch2` and `single`.
+//! `forward` beyond a plain prompt: against `expected/passes.safetensors` and `single`.
 
 use paligemma_engine::{
-    BatchRequest, EngineError, ErrorKind, ForwardError, ForwardOutput, ForwardRequest, IGNORED,
-    Images, Layers, LogitsToKeep, Outputs, Padding, PastKeyValues, Picture, PixelSteps,
-    PreparedImages, VisionOutputs,
+    ForwardOutput, ForwardRequest, Images, Layers, LogitsToKeep, Outputs, PastKeyValues, Picture,
+    VisionOutputs,
 };
 use pollster::block_on;
 
@@ -12,7 +10,7 @@ use crate::expected::{Expected, MODELS, engine, fixture};
 use crate::stages::{LOGITS, STAGE, difference};
 
 /// The fixtures that have `passes.safetensors`: one of each family.
-const PASSES: [&str; 2] = ["pg1_mqa", "pg2_odd"];
+pub(crate) const PASSES: [&str; 2] = ["pg1_mqa", "pg2_odd"];
 
 /// Weights after a softmax: p moves by at most p (1 - p), a quarter, times what its score moves
 /// by. A score is a product of a query and a key, each within STAGE of its largest, so it is within
@@ -20,28 +18,25 @@ const PASSES: [&str; 2] = ["pg1_mqa", "pg2_odd"];
 /// is off by one moves whole weights, of 1e-2 and more.
 pub(crate) const WEIGHT: f32 = 2.5e-4;
 
-/// A cross-entropy moves by at most twice what logits move by.
-const LOSS: f32 = 2.0 * LOGITS;
-
-fn picture(model: &str, file: &str) -> Picture {
+pub(crate) fn picture(model: &str, file: &str) -> Picture {
     let path = fixture(model).join("images").join(file);
     Picture::decode(&std::fs::read(path).unwrap()).unwrap()
 }
 
 #[track_caller]
-fn close(what: &str, got: &[f32], wanted: &[f32], allowed: f32) {
+pub(crate) fn close(what: &str, got: &[f32], wanted: &[f32], allowed: f32) {
     let (worst, scale) = difference(got, wanted);
     println!("{what:45} worst {worst:.2e} of {scale:.2e}, allowed {allowed:.2e}");
     assert!(worst <= allowed, "{what}: {worst:e} > {allowed:e}");
 }
 
 #[track_caller]
-fn close_stage(what: &str, got: &[f32], wanted: &[f32]) {
+pub(crate) fn close_stage(what: &str, got: &[f32], wanted: &[f32]) {
     let (_, scale) = difference(got, wanted);
     close(what, got, wanted, STAGE * scale);
 }
 
-fn logits(output: &ForwardOutput) -> &[f32] {
+pub(crate) fn logits(output: &ForwardOutput) -> &[f32] {
     &output.logits.as_ref().unwrap().values
 }
 
@@ -287,312 +282,4 @@ fn follow<'a>(part: &'a [u32], cache: &'a mut PastKeyValues) -> ForwardRequest<'
         past_key_values: Some(cache),
         ..ForwardRequest::default()
     }
-}
-
-/// Labels as the processor makes them, the loss, and what the tokens contribute to it.
-#[test]
-fn the_loss_of_a_suffix_is_that_of_transformers() {
-    for model in MODELS {
-        let mut engine = engine(model);
-        let expected = Expected::read(model, "suffix");
-        let request = BatchRequest {
-            texts: Some(&["caption en"]),
-            suffixes: Some(&["A cow is standing on the beach"]),
-            ..BatchRequest::default()
-        };
-        let pictures = [picture(model, "image_b.png")];
-        let inputs = engine
-            .prepare(&request, PreparedImages::Flat(&pictures))
-            .unwrap();
-        assert_eq!(inputs.text.input_ids[0], expected.ids("input_ids"));
-        assert_eq!(
-            inputs.text.token_type_ids[0],
-            expected.ids("token_type_ids")
-        );
-        assert_eq!(inputs.text.labels[0], expected.integers("labels"));
-
-        let positions = expected.ids("suffix_positions");
-        let before = positions.iter().map(|&at| at as usize - 1).collect();
-        let outputs = Outputs {
-            logits_to_keep: LogitsToKeep::Positions(before),
-            ..Outputs::default()
-        };
-        let output = block_on(engine.forward_batch(&inputs, &outputs)).unwrap();
-        let row = &output.rows[0];
-        let (_, wanted) = expected.floats("suffix_logits");
-        close(&format!("{model} suffix"), logits(row), &wanted, LOGITS);
-        let loss = row.loss.as_ref().unwrap();
-        let places: Vec<u32> = loss.targets.iter().map(|(at, _)| *at as u32).collect();
-        assert_eq!(places, positions, "{model}");
-        let nats: Vec<f32> = loss.targets.iter().map(|(_, nats)| *nats).collect();
-        let (_, wanted) = expected.floats("suffix_nll");
-        close(&format!("{model} nll"), &nats, &wanted, LOSS);
-        let (_, wanted) = expected.floats("loss");
-        close(
-            &format!("{model} loss"),
-            &[loss.mean.unwrap()],
-            &wanted,
-            LOSS,
-        );
-        assert_eq!(output.loss, loss.mean);
-    }
-}
-
-/// Two examples of unequal length, padded on the left: one loss over all their targets.
-#[test]
-fn a_padded_batch_is_that_of_transformers() {
-    for model in PASSES {
-        let mut engine = engine(model);
-        let expected = Expected::read(model, "passes");
-        let request = BatchRequest {
-            texts: Some(&[
-                "caption en",
-                "answer en where is the cow standing next to the river?",
-            ]),
-            suffixes: Some(&["A cow is standing on the beach", "beach"]),
-            padding: Padding::Longest,
-            max_length: None,
-        };
-        let pictures = ["image_a.png", "image_b.png"].map(|file| picture(model, file));
-        let inputs = engine
-            .prepare(&request, PreparedImages::Flat(&pictures))
-            .unwrap();
-        assert_eq!(
-            inputs.text.input_ids.concat(),
-            expected.ids("batch.input_ids")
-        );
-        let mask = expected.ids("batch.attention_mask");
-        assert_eq!(inputs.text.attention_mask.concat(), mask);
-        let types = expected.ids("batch.token_type_ids");
-        assert_eq!(inputs.text.token_type_ids.concat(), types);
-        assert_eq!(
-            inputs.text.labels.concat(),
-            expected.integers("batch.labels")
-        );
-        let outputs = Outputs::default();
-        let output = block_on(engine.forward_batch(&inputs, &outputs)).unwrap();
-        let (_, wanted) = expected.floats("batch.loss");
-        close(
-            &format!("{model} batch"),
-            &[output.loss.unwrap()],
-            &wanted,
-            LOSS,
-        );
-
-        // Without suffixes: logits and answers of `batch2`.
-        let expected = Expected::read(model, "batch2");
-        let request = BatchRequest {
-            suffixes: None,
-            ..request
-        };
-        let inputs = engine
-            .prepare(&request, PreparedImages::Flat(&pictures))
-            .unwrap();
-        assert_eq!(inputs.text.input_ids.concat(), expected.ids("input_ids"));
-        assert!(
-            inputs
-                .text
-                .labels
-                .iter()
-                .flatten()
-                .all(|&label| label == IGNORED)
-        );
-        let output = block_on(engine.forward_batch(&inputs, &outputs)).unwrap();
-        let (_, wanted) = expected.floats("logits_last");
-        let vocabulary = engine.config().text.vocab_size;
-        for (row, wanted) in output.rows.iter().zip(wanted.chunks(vocabulary)) {
-            close(&format!("{model} row"), logits(row), wanted, LOGITS);
-            assert!(row.loss.is_none());
-        }
-        let paddings = output.rows.iter().map(|row| row.padding);
-        assert!(paddings.clone().any(|padding| padding > 0) && paddings.clone().any(|p| p == 0));
-        assert_eq!(output.loss, None);
-        let wanted = expected.ids("generated_ids");
-        let answers = block_on(engine.generate_batch(&inputs, 40)).unwrap();
-        for (answer, wanted) in answers.iter().zip(wanted.chunks(40)) {
-            assert_eq!(answer.token_ids, wanted, "{model}");
-        }
-    }
-}
-
-/// transformers has NaN here.
-#[test]
-fn nothing_to_learn_has_no_mean() {
-    let mut engine = engine("pg1_mqa");
-    let expected = Expected::read("pg1_mqa", "single");
-    let (ids, pixels) = (expected.ids("input_ids"), expected.pixels());
-    let labels = vec![IGNORED; ids.len()];
-    let request = ForwardRequest {
-        input_ids: Some(&ids),
-        images: Images::Pixels(&pixels),
-        labels: Some(&labels),
-        ..ForwardRequest::default()
-    };
-    let loss = block_on(engine.forward(request)).unwrap().loss.unwrap();
-    assert_eq!((loss.mean, loss.targets.len()), (None, 0));
-}
-
-#[test]
-fn steps_between_levels_and_pixel_values_can_be_left_out() {
-    for model in PASSES {
-        let engine = engine(model);
-        let expected = Expected::read(model, "passes");
-        let picture = picture(model, "image_a.png");
-        for (name, do_rescale, do_normalize) in [
-            ("do_rescale", false, true),
-            ("do_normalize", true, false),
-            ("neither", false, false),
-        ] {
-            let steps = PixelSteps {
-                do_rescale,
-                do_normalize,
-            };
-            let pixels = engine.pixel_values(&picture, Some(steps));
-            let (shape, wanted) = expected.floats(&format!("pixels.without_{name}"));
-            // The first row of each channel.
-            let (channels, width) = (shape[1], shape[2]);
-            let rows: Vec<f32> = pixels
-                .chunks(pixels.len() / channels)
-                .flat_map(|channel| &channel[..width])
-                .copied()
-                .collect();
-            assert_eq!(rows, wanted, "{model} {name}");
-        }
-    }
-}
-
-/// Requests that contradict themselves are refused by name, and leave a cache as it was.
-#[test]
-fn requests_that_cannot_be() {
-    let mut engine = engine("pg2_odd");
-    let expected = Expected::read("pg2_odd", "single");
-    let (ids, pixels) = (expected.ids("input_ids"), expected.pixels());
-    let hidden = engine.config().text.hidden_size;
-    let vectors = vec![0.5; 3 * hidden];
-    let n = ids.len();
-    let plain = || ForwardRequest {
-        input_ids: Some(&ids),
-        images: Images::Pixels(&pixels),
-        ..ForwardRequest::default()
-    };
-    let (half, ones) = (vec![1; n - 1], vec![1; n]);
-    let mut holes = ones.clone();
-    holes[n - 1] = 0;
-    let mut mixed = vec![0; n];
-    mixed[3] = 1;
-    let (zeros, labels) = (vec![0; n], vec![99_999; n]);
-    let keep = |at| Outputs {
-        logits_to_keep: LogitsToKeep::Positions(vec![at]),
-        ..Outputs::default()
-    };
-    let layers = |layers| Outputs {
-        attentions: Layers::These(vec![layers]),
-        ..Outputs::default()
-    };
-    let requests = [
-        ForwardRequest {
-            inputs_embeds: Some(&vectors),
-            ..plain()
-        },
-        ForwardRequest {
-            input_ids: None,
-            ..plain()
-        },
-        ForwardRequest {
-            input_ids: None,
-            inputs_embeds: Some(&vectors[1..]),
-            ..plain()
-        },
-        ForwardRequest {
-            attention_mask: Some(&half),
-            ..plain()
-        },
-        ForwardRequest {
-            attention_mask: Some(&holes),
-            ..plain()
-        },
-        ForwardRequest {
-            attention_mask: Some(&zeros),
-            ..plain()
-        },
-        ForwardRequest {
-            token_type_ids: Some(&mixed),
-            ..plain()
-        },
-        ForwardRequest {
-            labels: Some(&labels),
-            ..plain()
-        },
-        ForwardRequest {
-            outputs: keep(n),
-            ..plain()
-        },
-        ForwardRequest {
-            outputs: layers(99),
-            ..plain()
-        },
-    ];
-    for (index, request) in requests.into_iter().enumerate() {
-        let error = block_on(engine.forward(request)).unwrap_err();
-        assert!(matches!(error, EngineError::Forward(_)), "{index}: {error}");
-        assert_eq!(error.kind(), ErrorKind::Prompt);
-    }
-    // Embeddings without a place for the picture; ids without a picture.
-    let request = ForwardRequest {
-        input_ids: None,
-        inputs_embeds: Some(&vectors),
-        ..plain()
-    };
-    let error = block_on(engine.forward(request)).unwrap_err();
-    assert!(error.to_string().contains("<image>"), "{error}");
-    let request = ForwardRequest {
-        images: Images::None,
-        ..plain()
-    };
-    assert!(block_on(engine.forward(request)).is_err());
-
-    // Images and padding after a cache, ids that there are not; the cache stays.
-    let mut cache = PastKeyValues::default();
-    let request = ForwardRequest {
-        past_key_values: Some(&mut cache),
-        ..plain()
-    };
-    block_on(engine.forward(request)).unwrap();
-    for request in [
-        ForwardRequest {
-            past_key_values: Some(&mut cache),
-            ..plain()
-        },
-        ForwardRequest {
-            input_ids: Some(&[7, u32::MAX]),
-            past_key_values: Some(&mut PastKeyValues::default()),
-            ..ForwardRequest::default()
-        },
-    ] {
-        assert!(block_on(engine.forward(request)).is_err());
-    }
-    let padded = ForwardRequest {
-        input_ids: Some(&[0, 7]),
-        attention_mask: Some(&[0, 1]),
-        past_key_values: Some(&mut cache),
-        ..ForwardRequest::default()
-    };
-    let error = block_on(engine.forward(padded)).unwrap_err();
-    let refused = EngineError::Forward(ForwardError::PaddingInside);
-    assert_eq!(error.to_string(), refused.to_string());
-    assert_eq!(cache.seq_length(), n);
-
-    // A cache belongs to the engine that filled it; its values do not.
-    let mut other = crate::expected::engine("pg2_odd");
-    let follow = ForwardRequest {
-        input_ids: Some(&[7]),
-        past_key_values: Some(&mut cache),
-        ..ForwardRequest::default()
-    };
-    let error = block_on(other.forward(follow)).unwrap_err();
-    assert!(error.to_string().contains("another engine"), "{error}");
-    let mut taken = block_on(engine.export_cache(&cache)).unwrap();
-    assert_eq!(other.import_cache(&taken).unwrap().seq_length(), n);
-    taken.positions += 1;
-    assert!(other.import_cache(&taken).is_err());
 }

@@ -20,10 +20,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 from compare import FIXTURES, compare, report  # noqa: E402
-from oracle import fixture, preprocess, quantized, tokenizer  # noqa: E402
+from oracle import fixture, generation, preprocess, quantized, tokenizer  # noqa: E402
 from oracle.presets import PRESETS  # noqa: E402
 
-PARTS = (*PRESETS, "preprocess", "quant")
+PARTS = (*PRESETS, "preprocess", "quant", "generation")
 
 
 def arguments() -> argparse.Namespace:
@@ -49,10 +49,10 @@ def arguments() -> argparse.Namespace:
 
 
 def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> None:
-    # Quantization starts from the fixture of its preset.
-    order = sorted(parts, key=PARTS.index)
-    if "quant" in order and quantized.PRESET not in order:
-        order.insert(0, quantized.PRESET)
+    # Quantization and generation start from the fixtures of their presets.
+    needed = {"quant": (quantized.PRESET,), "generation": generation.PRESETS}
+    presets = [preset for part in parts for preset in needed.get(part, ())]
+    order = sorted({*parts, *presets}, key=PARTS.index)
     there = [part for part in order if (out / part).exists()]
     if there:
         raise SystemExit(
@@ -65,6 +65,8 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
             preprocess.build(folder)
         elif part == "quant":
             quantized.build(out / quantized.PRESET, folder)
+        elif part == "generation":
+            generation.build(out, folder)
         else:
             fixture.build(part, folder, made)
 

@@ -8,6 +8,7 @@ use paligemma_scenes::Truth;
 
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
+use crate::prompt::settings::Settings;
 use crate::truth::{Score, score};
 
 /// The page's state; a handle that is cheap to copy.
@@ -27,6 +28,8 @@ pub(crate) struct Page {
     pub(crate) prompt: RwSignal<String>,
     /// The person has typed the prompt, so the page no longer suggests one.
     pub(crate) prompt_typed: RwSignal<bool>,
+    /// How answers are generated.
+    pub(crate) settings: RwSignal<Settings>,
     /// The latest answer, complete or not.
     pub(crate) reply: RwSignal<Option<Reply>>,
     /// The detection under the pointer or the focus.
@@ -183,6 +186,7 @@ impl Page {
             composing: RwSignal::new(false),
             prompt: RwSignal::new(String::new()),
             prompt_typed: RwSignal::new(false),
+            settings: RwSignal::new(Settings::default()),
             reply: RwSignal::new(None),
             pointed: RwSignal::new(None),
             pinned: RwSignal::new(None),
@@ -255,6 +259,7 @@ mod tests {
         let detections = vec![Detection {
             label: "cat".into(),
             bbox: [0.0, 0.0, 10.0, 10.0],
+            score: None,
         }];
         let answer = Answer {
             text: String::new(),

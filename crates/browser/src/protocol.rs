@@ -4,16 +4,18 @@
 //! are not part of these messages: they travel beside them as a transferred `ArrayBuffer`, so
 //! that a large photo is never copied or re-encoded.
 
+mod generation;
 mod models;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::generation::Generation;
 pub use self::models::{
     FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Wanted,
 };
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +90,9 @@ pub enum Request {
         prompt: String,
         /// Most tokens to generate.
         max_new_tokens: usize,
+        /// How they are picked.
+        #[serde(default)]
+        generation: Generation,
     },
     /// Stop the request with this id: a run at its next token, which ends it with `Done` and
     /// `Stopped::Cancelled`; a fetch at once, which ends it with `Paused`; a load at once, which
@@ -270,6 +275,9 @@ pub struct Detection {
     /// `[x0, y0, x1, y1]` in (fractional) pixels of the picture as a person sees it.
     #[serde(rename = "box")]
     pub bbox: [f32; 4],
+    /// How sure the model is of it, from 0 to 1.
+    #[serde(default)]
+    pub score: Option<f32>,
 }
 
 /// A finished answer.

@@ -14,6 +14,7 @@
 
 mod expected;
 mod generation;
+mod picking;
 mod quantized;
 mod samples;
 mod stages;

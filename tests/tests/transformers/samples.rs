@@ -13,7 +13,7 @@ fn demo(path: &str) -> PathBuf {
         .join(path)
 }
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let options = LoadOptions {
         gpu: GpuOptions {
             baseline_limits: true,
@@ -27,6 +27,12 @@ fn engine() -> Engine {
         &mut |_| (),
     ))
     .unwrap()
+}
+
+/// A sample picture by its name, `scene03`.
+pub(crate) fn picture(scene: &str) -> Picture {
+    let file = demo(&format!("samples/{scene}.png"));
+    Picture::decode(&std::fs::read(file).unwrap()).unwrap()
 }
 
 fn ids(value: &serde_json::Value) -> Vec<u32> {

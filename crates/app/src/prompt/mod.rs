@@ -1,12 +1,14 @@
 //! The prompt: tasks, things, the raw text, and running it.
 
 pub(crate) mod preset;
+pub(crate) mod settings;
 
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use paligemma_scenes::{KINDS, Kind};
 
 use self::preset::Task;
+use self::settings::GenerationSettings;
 use crate::models::Models;
 use crate::session::Session;
 use crate::state::Page;
@@ -51,6 +53,7 @@ pub(crate) fn PromptPanel(
                 </button>
             </form>
             <Things page models />
+            <GenerationSettings page />
             <Status page session />
         </section>
     }

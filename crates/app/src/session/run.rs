@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use paligemma_browser::protocol::{Event, Problem, ProblemKind};
 
 use super::Session;
+use crate::prompt::preset;
 use crate::state::{Reply, Stage};
 
 /// Enough for four masks; an answer that is longer is not one.
@@ -38,7 +39,10 @@ impl Session {
                 self.on_run_event(event);
             }
         };
-        let id = client.run(&[&handle], &prompt, MAX_NEW_TOKENS, on_event);
+        let has_boxes = preset::read(&prompt).is_some_and(|(task, _)| task.has_boxes());
+        let settings = self.page.settings.get_untracked();
+        let generation = settings.generation(has_boxes);
+        let id = client.run_with(&[&handle], &prompt, MAX_NEW_TOKENS, generation, on_event);
         self.inner.update_value(|inner| inner.run_id = Some(id));
     }
 

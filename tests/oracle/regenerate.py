@@ -23,6 +23,7 @@ from compare import FIXTURES, compare, report  # noqa: E402
 from oracle import (  # noqa: E402
     attention_masks,
     fixture,
+    generation,
     lora,
     masks,
     preprocess,
@@ -31,7 +32,7 @@ from oracle import (  # noqa: E402
 )
 from oracle.presets import PRESETS  # noqa: E402
 
-PARTS = (*PRESETS, "masks", "preprocess", "quant", "lora", "attention_mask")
+PARTS = (*PRESETS, "masks", "preprocess", "quant", "lora", "attention_mask", "generation")
 
 
 def arguments() -> argparse.Namespace:
@@ -57,15 +58,15 @@ def arguments() -> argparse.Namespace:
 
 
 def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> None:
-    # Quantization starts from the fixture of its preset, and adapters from those of theirs.
-    needed = set(parts)
-    if "quant" in needed:
-        needed.add(quantized.PRESET)
-    if "attention_mask" in needed:
-        needed.update(attention_masks.MODELS)
-    if "lora" in needed:
-        needed.update(lora.ADAPTERS)
-    order = sorted(needed, key=PARTS.index)
+    # These start from the fixtures of their presets.
+    needed = {
+        "quant": (quantized.PRESET,),
+        "attention_mask": attention_masks.MODELS,
+        "lora": lora.ADAPTERS,
+        "generation": generation.PRESETS,
+    }
+    presets = [preset for part in parts for preset in needed.get(part, ())]
+    order = sorted({*parts, *presets}, key=PARTS.index)
     there = [part for part in order if (out / part).exists()]
     if there:
         raise SystemExit(
@@ -84,6 +85,8 @@ def generate(parts: list[str], out: pathlib.Path, made: pathlib.Path | None) -> 
             lora.build(out, folder)
         elif part == "attention_mask":
             attention_masks.build(out, folder)
+        elif part == "generation":
+            generation.build(out, folder)
         else:
             fixture.build(part, folder, made)
 

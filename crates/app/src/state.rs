@@ -11,6 +11,7 @@ use crate::film::Frame;
 use crate::looked::Looked;
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
+use crate::prompt::settings::Settings;
 use crate::truth::{Score, score};
 
 /// The page's state; a handle that is cheap to copy.
@@ -36,6 +37,8 @@ pub(crate) struct Page {
     pub(crate) templates: RwSignal<&'static [Template]>,
     /// The person has typed the prompt, so the page no longer suggests one.
     pub(crate) prompt_typed: RwSignal<bool>,
+    /// How answers are generated.
+    pub(crate) settings: RwSignal<Settings>,
     /// The latest answer, complete or not.
     pub(crate) reply: RwSignal<Option<Reply>>,
     /// The detection under the pointer or the focus.
@@ -210,6 +213,7 @@ impl Page {
             prompt: RwSignal::new(String::new()),
             templates: RwSignal::new(&[]),
             prompt_typed: RwSignal::new(false),
+            settings: RwSignal::new(Settings::default()),
             reply: RwSignal::new(None),
             pointed: RwSignal::new(None),
             pinned: RwSignal::new(None),
@@ -279,6 +283,7 @@ mod tests {
         let detections = vec![Detection {
             label: "cat".into(),
             bbox: [0.0, 0.0, 10.0, 10.0],
+            score: None,
         }];
         let answer = Answer {
             text: String::new(),

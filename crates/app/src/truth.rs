@@ -81,6 +81,7 @@ mod tests {
             .map(|(label, bbox)| Detection {
                 label: (*label).to_owned(),
                 bbox: *bbox,
+                score: None,
             })
             .collect()
     }

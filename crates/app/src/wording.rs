@@ -184,6 +184,7 @@ mod tests {
             .map(|label| Detection {
                 label: (*label).to_owned(),
                 bbox: [0.0; 4],
+                score: None,
             })
             .collect();
         assert_eq!(inventory(&detections), "2 cats, 2 buses, 2 × red hat");

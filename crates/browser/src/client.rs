@@ -9,7 +9,7 @@ use js_sys::ArrayBuffer;
 use self::inner::{Beside, Inner};
 use crate::environment;
 use crate::message::Files;
-use crate::protocol::{Event, Look, ModelSource, Problem, Request, Wanted};
+use crate::protocol::{Event, Generation, Look, ModelSource, Problem, Request, Wanted};
 
 /// A worker with the engine in it. Clones share the worker; it is terminated with the last one.
 #[derive(Clone)]
@@ -159,6 +159,19 @@ impl Client {
         max_new_tokens: usize,
         on_event: impl FnMut(Event) + 'static,
     ) -> u32 {
+        let greedy = Generation::default();
+        self.run_with(pictures, prompt, max_new_tokens, greedy, on_event)
+    }
+
+    /// [`Client::run`], with tokens picked as `generation` says.
+    pub fn run_with(
+        &self,
+        pictures: &[&PictureHandle],
+        prompt: &str,
+        max_new_tokens: usize,
+        generation: Generation,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
         let pictures = pictures.iter().map(|picture| picture.name).collect();
         let prompt = prompt.to_owned();
         let build = |id| Request::Run {
@@ -166,6 +179,7 @@ impl Client {
             pictures,
             prompt,
             max_new_tokens,
+            generation,
         };
         self.inner.request(build, Beside::Nothing, on_event)
     }

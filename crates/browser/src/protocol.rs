@@ -5,11 +5,13 @@
 //! that a large photo is never copied or re-encoded.
 
 mod attention;
+mod generation;
 mod models;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::attention::{AttentionMap, Look, PictureHeat};
+pub use self::generation::Generation;
 pub use self::models::{
     ADAPTER_FILES, FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token,
     Waiting, Wanted,
@@ -101,6 +103,9 @@ pub enum Request {
         prompt: String,
         /// Most tokens to generate.
         max_new_tokens: usize,
+        /// How they are picked.
+        #[serde(default)]
+        generation: Generation,
     },
     /// Draw who attends to whom in a prompt with its answer; answered by `Mask` or `Failed`.
     Mask {
@@ -331,6 +336,9 @@ pub struct Detection {
     /// `[x0, y0, x1, y1]` in (fractional) pixels of the picture as a person sees it.
     #[serde(rename = "box")]
     pub bbox: [f32; 4],
+    /// How sure the model is of it, from 0 to 1.
+    #[serde(default)]
+    pub score: Option<f32>,
 }
 
 /// A finished answer.

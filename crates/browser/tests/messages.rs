@@ -6,8 +6,8 @@
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
-    AdapterInfo, Answer, AttentionMap, Detection, Event, Look, ModelInfo, ModelSource, PictureHeat,
-    Problem, ProblemKind, Request, Stopped, Timings, Wanted,
+    AdapterInfo, Answer, AttentionMap, Detection, Event, Generation, Look, ModelInfo, ModelSource,
+    PictureHeat, Problem, ProblemKind, Request, Stopped, Timings, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -54,12 +54,20 @@ fn requests() -> Vec<Request> {
             pictures: vec![7, 8],
             prompt: "detect cat ; dog\n<image>".to_owned(),
             max_new_tokens: 256,
+            generation: Generation {
+                temperature: Some(0.5),
+                top_k: Some(u32::MAX),
+                top_p: Some(1.0),
+                seed: Some(0),
+                constrained: true,
+            },
         },
         Request::Run {
             id: 3,
             pictures: vec![],
             prompt: String::new(),
             max_new_tokens: 0,
+            generation: Generation::default(),
         },
         Request::Load {
             id: 4,
@@ -93,10 +101,12 @@ fn detections() -> Vec<Detection> {
         Detection {
             label: "cat".to_owned(),
             bbox: [0.0, 1.5, 100.25, 3e7],
+            score: Some(0.25),
         },
         Detection {
             label: String::new(),
             bbox: [1.0, 2.0, 3.0, 4.0],
+            score: None,
         },
     ]
 }
@@ -244,6 +254,7 @@ fn what_is_not_a_message_is_a_problem() {
         r#"{"type":"load","id":1}"#,
         r#"{"type":"load","id":1,"folder":["a"]}"#,
         r#"{"type":"run","id":1,"pictures":[{}],"prompt":"a","max_new_tokens":1}"#,
+        r#"{"type":"run","id":1,"pictures":[],"prompt":"a","max_new_tokens":1,"generation":{"seed":-1}}"#,
     ] {
         let problem = message::from_js::<Request>(parse(json)).unwrap_err();
         assert_eq!(problem.kind, ProblemKind::Internal, "{json}");

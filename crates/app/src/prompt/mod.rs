@@ -3,6 +3,7 @@
 pub(crate) mod kind;
 mod mask;
 pub(crate) mod preset;
+pub(crate) mod settings;
 mod templates;
 
 use leptos::ev::{KeyboardEvent, SubmitEvent};
@@ -11,6 +12,7 @@ use paligemma_scenes::{KINDS, Kind};
 
 use self::mask::MaskPanel;
 use self::preset::Task;
+use self::settings::GenerationSettings;
 use self::templates::Templates;
 use crate::models::Models;
 use crate::session::Session;
@@ -80,6 +82,7 @@ pub(crate) fn PromptPanel(
                 </button>
             </form>
             <Things page models />
+            <GenerationSettings page />
             <MaskPanel page session />
             <Status page session />
         </section>

@@ -127,6 +127,12 @@ fn Detections(page: Page) -> impl IntoView {
                                         .unwrap_or_else(|| "…".to_owned())}
                                 </span>
                                 <span class="where">{move || place(bbox())}</span>
+                                <span
+                                    class="sure"
+                                    title="How sure the model is of this box, from 0 to 1"
+                                >
+                                    {move || detection.get().and_then(|it| it.score).map(sure)}
+                                </span>
                             </button>
                         </li>
                     }
@@ -134,6 +140,11 @@ fn Detections(page: Page) -> impl IntoView {
             </For>
         </ol>
     }
+}
+
+/// `0.94`; never `1.00`, which would say too much.
+fn sure(score: f32) -> String {
+    format!("{:.2}", score.min(0.99))
 }
 
 /// `124 × 139 at 252, 89`
@@ -188,6 +199,11 @@ fn Words(page: Page) -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_score_has_two_digits_and_is_never_certain() {
+        assert_eq!((sure(0.943), sure(0.999)), ("0.94".into(), "0.99".into()));
+    }
 
     #[test]
     fn a_place_is_its_size_and_corner() {

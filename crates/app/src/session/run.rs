@@ -5,6 +5,7 @@ use paligemma_browser::protocol::{Event, Problem, ProblemKind};
 use paligemma_tasks::best_fit;
 
 use super::Session;
+use crate::prompt::preset;
 use crate::state::{Reply, Stage};
 
 /// Where nothing else is known. Enough for ten masks; an answer that is longer is not one.
@@ -36,7 +37,10 @@ impl Session {
         };
         let known = self.page.templates.get_untracked();
         let limit = best_fit(known, &prompt).map_or(MAX_NEW_TOKENS, |it| it.max_new_tokens);
-        let id = client.run(&handles, &prompt, limit, on_event);
+        let has_boxes = preset::read(&prompt).is_some_and(|(task, _)| task.has_boxes());
+        let settings = self.page.settings.get_untracked();
+        let generation = settings.generation(has_boxes);
+        let id = client.run_with(&handles, &prompt, limit, generation, on_event);
         self.inner.update_value(|inner| inner.run_id = Some(id));
     }
 

@@ -203,6 +203,7 @@ mod tests {
         let all = boxes.map(|bbox| Detection {
             label: String::new(),
             bbox,
+            score: None,
         });
         assert_eq!(smallest_at(&all, (50.0, 50.0)), Some(1));
         assert_eq!(smallest_at(&all, (10.0, 50.0)), Some(0));

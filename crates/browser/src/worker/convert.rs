@@ -6,8 +6,8 @@ use paligemma_checkpoint::{
 use paligemma_engine as engine;
 
 use crate::protocol::{
-    AdapterInfo, Answer, Detection, FetchProgress, FetchStage, ModelInfo, Problem, ProblemKind,
-    Stopped, Timings,
+    AdapterInfo, Answer, Detection, FetchProgress, FetchStage, Generation, ModelInfo, Problem,
+    ProblemKind, Stopped, Timings,
 };
 
 pub(super) fn problem(error: &engine::EngineError) -> Problem {
@@ -133,19 +133,40 @@ pub(super) fn adapter(adapter: &engine::AdapterInfo) -> AdapterInfo {
     }
 }
 
-pub(super) fn detections(detections: &[engine::Detection]) -> Vec<Detection> {
+/// `scores` has one for each detection.
+pub(super) fn detections(detections: &[engine::Detection], scores: &[f32]) -> Vec<Detection> {
     detections
         .iter()
-        .map(|detection| Detection {
+        .enumerate()
+        .map(|(index, detection)| Detection {
             label: detection.label.clone(),
             bbox: detection.bbox,
+            score: scores.get(index).copied(),
         })
         .collect()
 }
 
+pub(super) fn generation(generation: &Generation) -> engine::Generation {
+    let plain = engine::Sampling::default();
+    let draws = generation.temperature.is_some()
+        || generation.top_k.is_some()
+        || generation.top_p.is_some()
+        || generation.seed.is_some();
+    engine::Generation {
+        sampling: draws.then(|| engine::Sampling {
+            temperature: generation.temperature.unwrap_or(plain.temperature),
+            top_k: generation.top_k.map(|count| count as usize),
+            top_p: generation.top_p.unwrap_or(plain.top_p),
+            seed: generation.seed.map_or(plain.seed, u64::from),
+        }),
+        constrained: generation.constrained,
+        ..engine::Generation::default()
+    }
+}
+
 pub(super) fn answer(answer: engine::Answer) -> Answer {
     Answer {
-        detections: detections(&answer.detections),
+        detections: detections(&answer.detections, &answer.scores),
         text: answer.text,
         token_ids: answer.token_ids,
         stopped: match answer.stopped {

@@ -80,6 +80,7 @@ struct Run {
     pictures: Vec<Picture>,
     prompt: String,
     max_new_tokens: usize,
+    generation: engine::Generation,
     cancel: CancelToken,
 }
 
@@ -154,6 +155,7 @@ impl<C: Connect + 'static> Host<C> {
                 pictures,
                 prompt,
                 max_new_tokens,
+                generation,
             } => match shared.find_pictures(&pictures) {
                 Ok(pictures) => {
                     let cancel = CancelToken::default();
@@ -163,6 +165,7 @@ impl<C: Connect + 'static> Host<C> {
                         pictures,
                         prompt,
                         max_new_tokens,
+                        generation: convert::generation(&generation),
                         cancel,
                     }));
                 }
@@ -454,7 +457,9 @@ impl<C: Connect + 'static> Shared<C> {
                 (self.post)(event);
             }
         };
-        let ended = engine.run(&request, &run.cancel, &mut on_event).await;
+        let ended = engine
+            .generate(&request, &run.generation, &run.cancel, &mut on_event)
+            .await;
         // A GPU that failed does not come back to this engine: the next load makes a new one.
         let broken = engine.is_broken();
         if !broken {
@@ -478,10 +483,11 @@ fn progress(id: u32, event: engine::Event) -> Option<Event> {
         engine::Event::Token {
             text,
             detections,
+            scores,
             count,
             ..
         } => {
-            let detections = convert::detections(&detections);
+            let detections = convert::detections(&detections, &scores);
             Some(Event::Token {
                 id,
                 text,

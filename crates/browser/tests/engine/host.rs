@@ -6,7 +6,8 @@ use std::rc::Rc;
 use gloo_timers::future::TimeoutFuture;
 use paligemma_browser::http::Patience;
 use paligemma_browser::protocol::{
-    Answer, AttentionMap, Event, Look, ModelSource, Problem, ProblemKind, Request, Stopped, Wanted,
+    Answer, AttentionMap, Event, Generation, Look, ModelSource, Problem, ProblemKind, Request,
+    Stopped, Wanted,
 };
 use paligemma_browser::worker::{Connect, Found, Host};
 use paligemma_checkpoint::MemorySource;
@@ -63,11 +64,16 @@ impl Desk {
     }
 
     fn run(&self, id: u32, picture: u32, prompt: &str) {
+        self.run_with(id, picture, prompt, Generation::default());
+    }
+
+    fn run_with(&self, id: u32, picture: u32, prompt: &str, generation: Generation) {
         let request = Request::Run {
             id,
             pictures: vec![picture],
             prompt: prompt.to_owned(),
             max_new_tokens: 128,
+            generation,
         };
         self.host.receive(request, None, Vec::new());
     }
@@ -314,6 +320,47 @@ async fn prompts_are_answered_and_a_picture_is_encoded_once() {
     desk.run(4, 2, &sample.prompt);
     assert_eq!(desk.answer_of(4).await.token_ids, sample.output_ids);
     assert_eq!((desk.encodings(3), desk.encodings(4)), (1, 0));
+}
+
+#[wasm_bindgen_test]
+async fn options_and_scores_travel() {
+    let desk = Desk::loaded().await;
+    let scene = demo::pigs();
+    desk.picture(2, scene.png);
+    let drawn = |temperature| Generation {
+        temperature: Some(temperature),
+        seed: Some(7),
+        ..Generation::default()
+    };
+    desk.run_with(3, 2, "detect pig", drawn(3.0));
+    desk.run_with(4, 2, "detect pig", drawn(3.0));
+    let answers = [desk.answer_of(3).await, desk.answer_of(4).await];
+    assert_eq!(answers[0].token_ids, answers[1].token_ids);
+    desk.run(5, 2, "detect pig");
+    let greedy = desk.answer_of(5).await;
+    assert_ne!(answers[0].token_ids, greedy.token_ids);
+    assert_eq!(greedy.detections.len(), 3);
+    for detection in &greedy.detections {
+        assert!(
+            detection
+                .score
+                .is_some_and(|score| (0.3..=1.0).contains(&score))
+        );
+    }
+    desk.run_with(6, 2, "detect pig", drawn(0.0));
+    let problem = desk.problem_of(6).await;
+    assert_eq!(problem.kind, ProblemKind::Prompt);
+    assert!(
+        problem.message.starts_with("temperature is 0"),
+        "{}",
+        problem.message
+    );
+    let constrained = Generation {
+        constrained: true,
+        ..Generation::default()
+    };
+    desk.run_with(7, 2, "detect pig", constrained);
+    assert_eq!(desk.answer_of(7).await.token_ids, greedy.token_ids);
 }
 
 #[wasm_bindgen_test]

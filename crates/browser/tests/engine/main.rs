@@ -5,6 +5,7 @@
 
 mod demo;
 mod forward;
+mod generation;
 mod host;
 
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);

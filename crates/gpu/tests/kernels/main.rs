@@ -17,6 +17,7 @@ mod linear;
 mod misfits;
 mod norms;
 mod picking;
+mod processors;
 mod programs;
 mod rows;
 mod shaders;

@@ -9,6 +9,7 @@
 
 mod header;
 mod icon;
+mod masks;
 mod models;
 mod notice;
 mod page;

@@ -6,6 +6,7 @@ use leptos::prelude::*;
 use paligemma_browser::protocol::{AdapterInfo, Answer, Detection, ModelInfo, Problem, Stopped};
 use paligemma_scenes::Truth;
 
+use crate::masks::Masks;
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
 use crate::truth::{Score, score};
@@ -35,6 +36,8 @@ pub(crate) struct Page {
     pub(crate) pinned: RwSignal<Option<usize>>,
     /// Draw what the picture really shows.
     pub(crate) show_truth: RwSignal<bool>,
+    /// The latest answer's masks.
+    pub(crate) masks: Masks,
 }
 
 /// The model's state.
@@ -187,6 +190,7 @@ impl Page {
             pointed: RwSignal::new(None),
             pinned: RwSignal::new(None),
             show_truth: RwSignal::new(false),
+            masks: Masks::new(),
         }
     }
 
@@ -229,6 +233,7 @@ impl Page {
     pub(crate) fn clear_reply(self) {
         self.pointed.set(None);
         self.pinned.set(None);
+        self.masks.clear();
         self.reply.set(None);
     }
 

@@ -4,16 +4,18 @@
 //! are not part of these messages: they travel beside them as a transferred `ArrayBuffer`, so
 //! that a large photo is never copied or re-encoded.
 
+mod masks;
 mod models;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::masks::{Bytes, Mask};
 pub use self::models::{
     FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token, Wanted,
 };
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,13 +74,22 @@ pub enum Request {
         /// The page's name for the picture, used by later `Run` requests.
         picture: u32,
     },
+    /// Take a mask decoder: for the model that is loaded, and for every later one that comes without;
+    /// the file's bytes are transferred alongside. With a kept model it is kept. Answered by
+    /// `MaskDecoder` or `Failed`.
+    MaskDecoder {
+        /// Identifies the answers.
+        id: u32,
+        /// The file's name, for messages.
+        name: String,
+    },
     /// Forget a picture and its encoded features.
     DropPicture {
         /// The page's name for the picture.
         picture: u32,
     },
     /// Answer a prompt about one or more pictures; answered by `EncodingImage`, `Prefill`,
-    /// `Token`… then `Done` or `Failed`.
+    /// `Token` and `Masks`… then `Done` or `Failed`.
     Run {
         /// Identifies the answers.
         id: u32,
@@ -109,6 +120,7 @@ impl Request {
             | Request::Library { id }
             | Request::Delete { id, .. }
             | Request::Picture { id, .. }
+            | Request::MaskDecoder { id, .. }
             | Request::Run { id, .. } => Some(*id),
             Request::DropPicture { .. } | Request::Cancel { .. } => None,
         }
@@ -186,6 +198,11 @@ pub enum Event {
         /// Pixels.
         height: u32,
     },
+    /// A mask decoder is there.
+    MaskDecoder {
+        /// The `MaskDecoder` request this answers.
+        id: u32,
+    },
     /// The vision tower starts on a picture it has not seen.
     EncodingImage {
         /// The `Run` this answers.
@@ -208,6 +225,13 @@ pub enum Event {
         detections: Vec<Detection>,
         /// Tokens generated so far.
         count: usize,
+    },
+    /// Objects got their masks; each is sent once, as soon as it is there.
+    Masks {
+        /// The `Run` this answers.
+        id: u32,
+        /// Those.
+        masks: Vec<Mask>,
     },
     /// The answer is complete.
     Done {
@@ -238,6 +262,8 @@ impl Event {
             | Event::Paused { id }
             | Event::Library { id, .. }
             | Event::Picture { id, .. }
+            | Event::MaskDecoder { id }
+            | Event::Masks { id, .. }
             | Event::EncodingImage { id }
             | Event::Prefill { id, .. }
             | Event::Token { id, .. }
@@ -256,6 +282,7 @@ impl Event {
                 | Event::Paused { .. }
                 | Event::Library { .. }
                 | Event::Picture { .. }
+                | Event::MaskDecoder { .. }
                 | Event::Done { .. }
                 | Event::Failed { .. }
         )
@@ -323,6 +350,8 @@ pub struct ModelInfo {
     pub bytes: u64,
     /// Side of the square the model sees, in pixels.
     pub image_size: u32,
+    /// It has a mask decoder, so answers to `segment` come with masks.
+    pub gives_masks: bool,
 }
 
 /// What computes.

@@ -11,6 +11,7 @@ mod form;
 mod job;
 mod kept;
 mod load;
+mod masks;
 mod obtain;
 mod offer;
 mod pace;

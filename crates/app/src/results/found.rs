@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::masks::{MaskControls, MaskSwitch};
 use crate::palette;
 use crate::state::{Page, Reply};
 use crate::wording;
@@ -28,6 +29,7 @@ pub(crate) fn Found(
         </div>
         <div class="found">
             <Detections page />
+            <MaskControls page />
             <Words page />
         </div>
     }
@@ -127,6 +129,7 @@ fn Detections(page: Page) -> impl IntoView {
                                 </span>
                                 <span class="where">{move || place(bbox())}</span>
                             </button>
+                            <MaskSwitch page index label=Signal::derive(label) />
                         </li>
                     }
                 }

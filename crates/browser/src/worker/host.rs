@@ -7,7 +7,7 @@ use std::rc::Rc;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use paligemma_checkpoint::PackedSource;
 use paligemma_engine as engine;
-use paligemma_engine::{CancelToken, Engine, LoadOptions, Picture, Prompt, RunRequest};
+use paligemma_engine::{CancelToken, Engine, LoadOptions, MaskFile, Picture, Prompt, RunRequest};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
@@ -15,6 +15,7 @@ use web_time::Instant;
 use super::connect::Connect;
 use super::convert;
 use super::keeper::{Keeper, recipe_named};
+use super::masks::{self, Fresh};
 use super::throttle::Throttle;
 use crate::environment;
 use crate::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped, Timings, Wanted};
@@ -32,6 +33,10 @@ struct Shared<C> {
     working: Cell<bool>,
     /// `None` before a load, after one that failed, and while a task has it.
     engine: RefCell<Option<Engine>>,
+    /// The key of its model, if that is a kept one.
+    kept_key: RefCell<Option<String>>,
+    /// The mask decoder that the person chose last.
+    mask_file: RefCell<Option<MaskFile>>,
     /// The runs that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
     /// The fetches and loads that have not ended.
@@ -43,6 +48,10 @@ enum Task {
         id: u32,
         what: Loadable,
         registration: AbortRegistration,
+    },
+    MaskDecoder {
+        id: u32,
+        file: MaskFile,
     },
     Run(Run),
 }
@@ -83,6 +92,8 @@ impl<C: Connect + 'static> Host<C> {
             tasks: RefCell::default(),
             working: Cell::new(false),
             engine: RefCell::new(None),
+            kept_key: RefCell::default(),
+            mask_file: RefCell::default(),
             running: RefCell::default(),
             transfers: RefCell::default(),
         };
@@ -113,6 +124,13 @@ impl<C: Connect + 'static> Host<C> {
             }),
             Request::Fetch { id, wanted, key } => self.fetch(id, wanted, files, key),
             Request::Picture { id, picture } => shared.keep_picture(id, picture, bytes),
+            Request::MaskDecoder { id, name } => match bytes {
+                Some(bytes) => {
+                    let file = MaskFile { name, bytes };
+                    self.enqueue(Task::MaskDecoder { id, file });
+                }
+                None => shared.fail(id, without_bytes("A mask decoder")),
+            },
             Request::DropPicture { picture } => {
                 shared.pictures.borrow_mut().remove(&picture);
             }
@@ -205,6 +223,7 @@ impl<C: Connect + 'static> Host<C> {
                         what,
                         registration,
                     } => shared.load(id, what, registration).await,
+                    Task::MaskDecoder { id, file } => shared.take_mask_decoder(id, file).await,
                     Task::Run(run) => shared.run(run).await,
                 }
             }
@@ -224,15 +243,7 @@ impl<C: Connect + 'static> Shared<C> {
 
     fn keep_picture(&self, id: u32, name: u32, bytes: Option<Vec<u8>>) {
         let Some(bytes) = bytes else {
-            return self.fail(
-                id,
-                Problem {
-                    kind: ProblemKind::Internal,
-                    message: "A picture arrived without its bytes: choose the file again, and \
-                              report this if it happens again."
-                        .to_owned(),
-                },
-            );
+            return self.fail(id, without_bytes("A picture"));
         };
         match Picture::decode(&bytes) {
             Ok(picture) => {
@@ -261,6 +272,11 @@ impl<C: Connect + 'static> Shared<C> {
     async fn load(&self, id: u32, what: Loadable, registration: AbortRegistration) {
         // Before anything of the next model is there: two may not fit.
         drop(self.engine.borrow_mut().take());
+        let key = match &what {
+            Loadable::Kept(key) => Some(key.clone()),
+            Loadable::Wanted(..) => None,
+        };
+        self.kept_key.borrow_mut().clone_from(&key);
         let loading = Abortable::new(self.try_load(id, what), registration);
         let loaded = loading.await.unwrap_or_else(|_| {
             Err(Problem {
@@ -270,10 +286,12 @@ impl<C: Connect + 'static> Shared<C> {
         });
         self.transfers.borrow_mut().remove(&id);
         match loaded {
-            Ok(engine) => {
+            Ok(mut engine) => {
+                let chosen = self.mask_file.borrow().clone();
+                masks::complete(&mut engine, &self.keeper, key.as_deref(), chosen).await;
                 let ready = Event::Ready {
                     id,
-                    model: convert::model(engine.model()),
+                    model: convert::model(engine.model(), engine.gives_masks()),
                     adapter: convert::adapter(engine.adapter()),
                     load_ms: engine.load_ms(),
                 };
@@ -329,6 +347,31 @@ impl<C: Connect + 'static> Shared<C> {
         loaded.map_err(|error| convert::problem(&error))
     }
 
+    async fn take_mask_decoder(&self, id: u32, file: MaskFile) {
+        let taken = self.engine.borrow_mut().take();
+        let outcome = match taken {
+            Some(mut engine) => {
+                let outcome = engine.set_mask_decoder(&file).await;
+                if !engine.is_broken() {
+                    *self.engine.borrow_mut() = Some(engine);
+                }
+                outcome
+            }
+            None => masks::check(&file),
+        };
+        match outcome {
+            Ok(()) => {
+                let key = self.kept_key.borrow().clone();
+                if let Some(key) = key {
+                    self.keeper.keep_mask_decoder(&key, &file.bytes).await;
+                }
+                *self.mask_file.borrow_mut() = Some(file);
+                (self.post)(Event::MaskDecoder { id });
+            }
+            Err(error) => self.fail(id, convert::problem(&error)),
+        }
+    }
+
     async fn run(&self, run: Run) {
         let ended = self.try_run(&run).await;
         self.running.borrow_mut().remove(&run.id);
@@ -356,7 +399,17 @@ impl<C: Connect + 'static> Shared<C> {
             prompt: Prompt::Text(&run.prompt),
             max_new_tokens: run.max_new_tokens,
         };
+        let fresh = Fresh::default();
+        let post_masks = |detections: &[engine::Detection]| {
+            let masks = fresh.of(detections);
+            if !masks.is_empty() {
+                (self.post)(Event::Masks { id: run.id, masks });
+            }
+        };
         let mut on_event = |event| {
+            if let engine::Event::Token { detections, .. } = &event {
+                post_masks(detections);
+            }
             if let Some(event) = progress(run.id, event) {
                 (self.post)(event);
             }
@@ -367,6 +420,9 @@ impl<C: Connect + 'static> Shared<C> {
         if !broken {
             *self.engine.borrow_mut() = Some(engine);
         }
+        if let Ok(answer) = &ended {
+            post_masks(&answer.detections);
+        }
         ended.map(convert::answer).map_err(|error| {
             let mut problem = convert::problem(&error);
             if broken && problem.kind != ProblemKind::OutOfMemory {
@@ -374,6 +430,16 @@ impl<C: Connect + 'static> Shared<C> {
             }
             problem
         })
+    }
+}
+
+fn without_bytes(what: &str) -> Problem {
+    Problem {
+        kind: ProblemKind::Internal,
+        message: format!(
+            "{what} arrived without its bytes: choose the file again, and report this if it \
+             happens again."
+        ),
     }
 }
 

@@ -84,8 +84,8 @@ const JSON: &str = "With --json: text; token_ids (generated, without the end tok
                     (\"eos\" or \"length\"); detections (label, box [x0, y0, x1, y1] in pixels of \
                     the first picture as a person sees it; where the answer has mask codes and \
                     there is a mask decoder, mask, the object's pixels as COCO's compressed runs \
-                    {size: [height, width], counts}; with --masks, mask_png, the file); timings (load_ms, vision_ms, \
-                    prefill_ms, decode_ms, tokens_per_second); adapter.";
+                    {size: [height, width], counts}; with --masks, mask_png, the file); timings \
+                    (load_ms, vision_ms, prefill_ms, decode_ms, tokens_per_second); adapter.";
 
 #[derive(ClapArgs)]
 pub(crate) struct ForwardArgs {

@@ -1,4 +1,5 @@
-//! `cargo xtask fidelity`: what rounding the weights costs, as a table in `benches/`.
+//! `cargo xtask fidelity` and `cargo xtask masks`: what rounding the weights costs and how good masks
+//! are, as tables in `benches/`.
 
 use crate::places::Places;
 use crate::setup::{self, Need};
@@ -6,18 +7,18 @@ use crate::shell::{self, run};
 use crate::steps::{PROFILE, checked, choose_vulkan, native_selection};
 use anyhow::Result;
 
-/// Builds the measurement, which lives with the tests because this crate knows nothing of the
+/// Builds a measurement, which lives with the tests because this crate knows nothing of the
 /// product, and runs it.
 ///
 /// # Errors
 /// A build or a measurement that fails.
-pub(crate) fn measure(places: &Places, options: &[String]) -> Result<()> {
+pub(crate) fn measure(places: &Places, name: &str, options: &[String]) -> Result<()> {
     setup::prepare(places, &[Need::Vulkan])?;
     // The selection of the checks, so that nothing compiles twice; `cargo run` takes none.
     run(checked(places, "build")
         .args(native_selection())
-        .args(["--example", "fidelity"]))?;
-    let name = format!("fidelity{}", std::env::consts::EXE_SUFFIX);
+        .args(["--example", name]))?;
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let program = places.target.join(PROFILE).join("examples").join(name);
     let mut measurement = shell::command(places, program);
     measurement.args(options);

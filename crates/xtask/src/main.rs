@@ -61,7 +61,8 @@ fn carry_out(request: Request) -> anyhow::Result<()> {
         Request::Build => serve::build(&claimed()?),
         Request::Precache(folder) => precache::write(folder),
         Request::Test(steps) => steps::run_all(&claimed()?, &steps),
-        Request::Fidelity(options) => fidelity::measure(&claimed()?, &options),
+        Request::Fidelity(options) => fidelity::measure(&claimed()?, "fidelity", &options),
+        Request::Masks(options) => fidelity::measure(&claimed()?, "masks", &options),
         Request::Quantizers => steps::quantizers(&claimed()?),
         Request::FullSize(options) => full_size::measure(&claimed()?, &options),
         Request::Announce(announcement) => {

@@ -13,6 +13,7 @@ mod browser;
 mod failures;
 mod faults;
 mod flows;
+mod masks;
 mod models;
 mod offline;
 mod published;

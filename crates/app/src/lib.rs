@@ -11,6 +11,7 @@ mod film;
 mod header;
 mod icon;
 mod looked;
+mod masks;
 mod models;
 mod notice;
 mod page;

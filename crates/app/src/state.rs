@@ -9,6 +9,7 @@ use paligemma_tasks::{Template, referred};
 
 use crate::film::Frame;
 use crate::looked::Looked;
+use crate::masks::Masks;
 use crate::platform::file::ObjectUrl;
 use crate::prompt::preset;
 use crate::prompt::settings::Settings;
@@ -47,6 +48,8 @@ pub(crate) struct Page {
     pub(crate) pinned: RwSignal<Option<usize>>,
     /// Draw what the picture really shows.
     pub(crate) show_truth: RwSignal<bool>,
+    /// The latest answer's masks.
+    pub(crate) masks: Masks,
 }
 
 /// The model's state.
@@ -218,6 +221,7 @@ impl Page {
             pointed: RwSignal::new(None),
             pinned: RwSignal::new(None),
             show_truth: RwSignal::new(false),
+            masks: Masks::new(),
         }
     }
 
@@ -257,6 +261,7 @@ impl Page {
         self.pointed.set(None);
         self.pinned.set(None);
         self.looked.clear();
+        self.masks.clear();
         self.reply.set(None);
     }
 

@@ -148,8 +148,22 @@ impl Client {
         }
     }
 
-    /// Answers `prompt` about `pictures`; `on_event` gets `EncodingImage`, `Prefill` and `Token`
-    /// events, then `Done` or `Failed`. At most `max_new_tokens` tokens are generated. The
+    /// Hands a mask decoder to the worker, `vae-oid.npz` or safetensors with the same names: for the
+    /// model that is loaded and for later ones that come without; with a kept model it is kept.
+    /// `on_event` gets `MaskDecoder` or `Failed`. The buffer is transferred: it is empty afterwards.
+    pub fn mask_decoder(
+        &self,
+        name: &str,
+        bytes: ArrayBuffer,
+        on_event: impl FnMut(Event) + 'static,
+    ) {
+        let name = name.to_owned();
+        let build = |id| Request::MaskDecoder { id, name };
+        self.inner.request(build, Beside::Bytes(bytes), on_event);
+    }
+
+    /// Answers `prompt` about `pictures`; `on_event` gets `EncodingImage`, `Prefill`, `Token` and
+    /// `Masks` events, then `Done` or `Failed`. At most `max_new_tokens` tokens are generated. The
     /// handles may be dropped before the answer is complete. Returns the request's id, for
     /// [`Client::cancel`].
     pub fn run(

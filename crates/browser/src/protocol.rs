@@ -6,12 +6,14 @@
 
 mod attention;
 mod generation;
+mod masks;
 mod models;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::attention::{AttentionMap, Look, PictureHeat};
 pub use self::generation::Generation;
+pub use self::masks::{Bytes, Mask};
 pub use self::models::{
     ADAPTER_FILES, FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token,
     Waiting, Wanted,
@@ -87,13 +89,22 @@ pub enum Request {
         /// The page's name for the picture, used by later `Run` requests.
         picture: u32,
     },
+    /// Take a mask decoder: for the model that is loaded, and for every later one that comes without;
+    /// the file's bytes are transferred alongside. With a kept model it is kept. Answered by
+    /// `MaskDecoder` or `Failed`.
+    MaskDecoder {
+        /// Identifies the answers.
+        id: u32,
+        /// The file's name, for messages.
+        name: String,
+    },
     /// Forget a picture and its encoded features.
     DropPicture {
         /// The page's name for the picture.
         picture: u32,
     },
     /// Answer a prompt about one or more pictures; answered by `EncodingImage`, `Prefill`,
-    /// `Token`… then `Done` or `Failed`.
+    /// `Token` and `Masks`… then `Done` or `Failed`.
     Run {
         /// Identifies the answers.
         id: u32,
@@ -145,6 +156,7 @@ impl Request {
             | Request::Library { id }
             | Request::Delete { id, .. }
             | Request::Picture { id, .. }
+            | Request::MaskDecoder { id, .. }
             | Request::Attention { id, .. }
             | Request::Run { id, .. }
             | Request::Mask { id, .. } => Some(*id),
@@ -231,6 +243,11 @@ pub enum Event {
         /// Pixels.
         height: u32,
     },
+    /// A mask decoder is there.
+    MaskDecoder {
+        /// The `MaskDecoder` request this answers.
+        id: u32,
+    },
     /// The vision tower starts on a picture it has not seen.
     EncodingImage {
         /// The `Run` this answers.
@@ -253,6 +270,13 @@ pub enum Event {
         detections: Vec<Detection>,
         /// Tokens generated so far.
         count: usize,
+    },
+    /// Objects got their masks; each is sent once, as soon as it is there.
+    Masks {
+        /// The `Run` this answers.
+        id: u32,
+        /// Those.
+        masks: Vec<Mask>,
     },
     /// The answer is complete.
     Done {
@@ -300,6 +324,8 @@ impl Event {
             | Event::Paused { id }
             | Event::Library { id, .. }
             | Event::Picture { id, .. }
+            | Event::MaskDecoder { id }
+            | Event::Masks { id, .. }
             | Event::EncodingImage { id }
             | Event::Prefill { id, .. }
             | Event::Token { id, .. }
@@ -320,6 +346,7 @@ impl Event {
                 | Event::Paused { .. }
                 | Event::Library { .. }
                 | Event::Picture { .. }
+                | Event::MaskDecoder { .. }
                 | Event::Done { .. }
                 | Event::Mask { .. }
                 | Event::Attention { .. }
@@ -392,6 +419,8 @@ pub struct ModelInfo {
     pub bytes: u64,
     /// Side of the square the model sees, in pixels.
     pub image_size: u32,
+    /// It has a mask decoder, so answers to `segment` come with masks.
+    pub gives_masks: bool,
 }
 
 /// What computes.

@@ -5,6 +5,7 @@ mod connect;
 mod convert;
 mod host;
 mod keeper;
+mod masks;
 mod throttle;
 
 pub use connect::{Browser, Connect, Found};

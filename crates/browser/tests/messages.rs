@@ -6,8 +6,8 @@
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
-    AdapterInfo, Answer, AttentionMap, Detection, Event, Generation, Look, ModelInfo, ModelSource,
-    PictureHeat, Problem, ProblemKind, Request, Stopped, Timings, Wanted,
+    AdapterInfo, Answer, AttentionMap, Bytes, Detection, Event, Generation, Look, Mask, ModelInfo,
+    ModelSource, PictureHeat, Problem, ProblemKind, Request, Stopped, Timings, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -47,6 +47,10 @@ fn requests() -> Vec<Request> {
         Request::Picture {
             id: u32::MAX,
             picture: 0,
+        },
+        Request::MaskDecoder {
+            id: 9,
+            name: "vae-oid.npz".to_owned(),
         },
         Request::DropPicture { picture: 7 },
         Request::Run {
@@ -126,6 +130,7 @@ fn events() -> Vec<Event> {
                 parameters: 3_032_242_416,
                 bytes: 6_064_484_832,
                 image_size: 224,
+                gives_masks: true,
             },
             adapter: AdapterInfo {
                 name: "a GPU".to_owned(),
@@ -138,6 +143,15 @@ fn events() -> Vec<Event> {
             id: 2,
             width: 640,
             height: 480,
+        },
+        Event::MaskDecoder { id: 9 },
+        Event::Masks {
+            id: 3,
+            masks: vec![Mask {
+                index: 1,
+                area: [0, 7, 640, 65_535],
+                png: Bytes((0..=255).collect()),
+            }],
         },
         Event::EncodingImage { id: 3 },
         Event::Prefill { id: 3, tokens: 260 },

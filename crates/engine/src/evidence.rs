@@ -210,6 +210,8 @@ mod tests {
             label: label.to_owned(),
             bbox,
             mask_codes: None,
+            locations: [0; 4],
+            mask: None,
         }
     }
 

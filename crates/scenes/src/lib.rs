@@ -54,6 +54,9 @@ pub struct Scene {
     pub rgba: Vec<u8>,
     /// What is in it.
     pub truth: Truth,
+    /// Which thing each pixel shows, `SIDE × SIDE`: its place in the truth's objects plus one, or 0
+    /// for the ground. A thing is where its sprite covers at least half of a pixel.
+    pub owners: Vec<u8>,
 }
 
 impl Plan {
@@ -102,6 +105,7 @@ impl Plan {
             .collect();
         let places = place::place(&mut self.placing.clone(), &sizes, SIDE);
         let mut objects = Vec::new();
+        let mut owners = vec![0; SIDE * SIDE];
         for (((item, sprite), (width, height)), place) in items.iter().zip(sizes).zip(places) {
             let Some((x, y)) = place else { continue };
             blend(&mut canvas, sprite, x, y, item);
@@ -109,6 +113,7 @@ impl Plan {
                 label: item.kind.name.to_owned(),
                 bbox: [x, y, x + width, y + height].map(|v| v as f32),
             });
+            own(&mut owners, sprite, x, y, objects.len() as u8);
         }
         Scene {
             rgba: canvas.to_rgba(),
@@ -118,6 +123,7 @@ impl Plan {
                 height: SIDE as u32,
                 objects,
             },
+            owners,
         }
     }
 }
@@ -176,6 +182,19 @@ fn blend(canvas: &mut Canvas, sprite: &Sprite, left: usize, top: usize, item: &I
     }
 }
 
+/// Notes which pixels a thing covers by at least half; there are at most four things.
+fn own(owners: &mut [u8], sprite: &Sprite, left: usize, top: usize, number: u8) {
+    for (x, y, pixel) in sprite.enumerate_pixels() {
+        let (x, y) = (left + x as usize, top + y as usize);
+        if pixel.0[3] >= 0.5
+            && x < SIDE
+            && let Some(owner) = owners.get_mut(y * SIDE + x)
+        {
+            *owner = number;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +237,30 @@ mod tests {
         }
         for (count, odds) in counts.iter().zip([0.0, 0.22, 0.30, 0.26, 0.22]) {
             assert!((*count as f32 / 4_000.0 - odds).abs() < 0.03, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn pixels_belong_to_the_thing_in_whose_box_they_are() {
+        for seed in 0..12 {
+            let plan = Plan::new(seed);
+            let scene = plan.paint(&glyphs(&plan));
+            let mut seen = vec![0; scene.truth.objects.len() + 1];
+            for (at, owner) in scene.owners.iter().enumerate() {
+                seen[usize::from(*owner)] += 1;
+                let Some(object) = usize::from(*owner).checked_sub(1) else {
+                    continue;
+                };
+                let [x0, y0, x1, y1] = scene.truth.objects[object].bbox;
+                let (x, y) = ((at % SIDE) as f32, (at / SIDE) as f32);
+                assert!(x >= x0 && x < x1 && y >= y0 && y < y1, "seed {seed}");
+            }
+            // Every thing fills a good part of its box.
+            for (object, pixels) in scene.truth.objects.iter().zip(&seen[1..]) {
+                let [x0, y0, x1, y1] = object.bbox;
+                let share = *pixels as f32 / ((x1 - x0) * (y1 - y0));
+                assert!(share > 0.2 && share <= 1.0, "seed {seed}: {share}");
+            }
         }
     }
 

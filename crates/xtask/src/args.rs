@@ -22,6 +22,9 @@ Usage: cargo xtask <command>
                                (--logits: only print how far logits move)
   scores [--scenes N]          measure how usefully scores order what is detected on N
                                new scenes (100) and write benches/SCORES.md
+  masks [--scenes N]           measure masks on N new scenes (200) against what is there
+                               and against the mask decoder's PyTorch twin, and write
+                               benches/MASKS.md (needs tests/oracle/setup.sh)
   quantizers                   measure how fast weights are packed, natively and in
                                headless Chromium
   full-size                    take a checkpoint of the size of PaliGemma 2 3B, with
@@ -49,6 +52,7 @@ pub(crate) enum Request {
     Fidelity(Vec<String>),
     /// With the options that the measurement itself reads.
     Scores(Vec<String>),
+    Masks(Vec<String>),
     /// With the options that the measurement itself reads.
     FullSize(Vec<String>),
     Quantizers,
@@ -71,8 +75,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, S
         "build" if rest.is_empty() => Ok(Request::Build),
         "precache" if rest.len() < 2 => Ok(Request::Precache(rest.first().map(PathBuf::from))),
         "test" => steps(&rest).map(Request::Test),
-        "fidelity" => fidelity(rest).map(Request::Fidelity),
+        "fidelity" => scenes("fidelity", &["--fresh", "--logits"], rest).map(Request::Fidelity),
         "scores" => Ok(Request::Scores(rest)),
+        "masks" => scenes("masks", &[], rest).map(Request::Masks),
         "quantizers" if rest.is_empty() => Ok(Request::Quantizers),
         "full-size" => Ok(Request::FullSize(rest)),
         "announce" => Announcement::from_args(&rest).map(Request::Announce),
@@ -106,18 +111,19 @@ fn serve(args: &[String]) -> Result<Request, String> {
     Ok(Request::Serve { port, quick })
 }
 
-fn fidelity(args: Vec<String>) -> Result<Vec<String>, String> {
+/// The options of a measurement over scenes: how many, and those without a value.
+fn scenes(command: &str, flags: &[&str], args: Vec<String>) -> Result<Vec<String>, String> {
     let mut values = args.iter();
     while let Some(arg) = values.next() {
         match arg.as_str() {
-            "--fresh" | "--logits" => {}
+            flag if flags.contains(&flag) => {}
             "--scenes" => {
                 let value = values.next().ok_or("`--scenes` needs a number after it.")?;
                 if !value.parse::<u32>().is_ok_and(|number| number > 0) {
                     return Err(format!("`{value}` is no number of scenes."));
                 }
             }
-            other => return Err(format!("`fidelity` does not know `{other}`.")),
+            other => return Err(format!("`{command}` does not know `{other}`.")),
         }
     }
     Ok(args)
@@ -193,6 +199,8 @@ mod tests {
             ("fidelity --scenes", "--scenes"),
             ("fidelity --scenes none", "none"),
             ("fidelity 300", "300"),
+            ("masks --fresh", "--fresh"),
+            ("masks --scenes 0", "0"),
         ] {
             let problem = parsed(line).expect_err(line);
             assert!(problem.contains(named), "{line}: {problem}");

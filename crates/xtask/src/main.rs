@@ -63,6 +63,7 @@ fn carry_out(request: Request) -> anyhow::Result<()> {
         Request::Test(steps) => steps::run_all(&claimed()?, &steps),
         Request::Fidelity(options) => fidelity::measure(&claimed()?, "fidelity", &options),
         Request::Scores(options) => fidelity::measure(&claimed()?, "scores", &options),
+        Request::Masks(options) => fidelity::measure(&claimed()?, "masks", &options),
         Request::Quantizers => steps::quantizers(&claimed()?),
         Request::FullSize(options) => full_size::measure(&claimed()?, &options),
         Request::Announce(announcement) => {

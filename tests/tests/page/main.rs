@@ -15,6 +15,7 @@ mod failures;
 mod faults;
 mod flows;
 mod hubs;
+mod masks;
 mod mending;
 mod models;
 mod network;

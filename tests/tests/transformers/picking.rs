@@ -58,7 +58,8 @@ fn ask(
         max_new_tokens: limit,
     };
     let never = CancelToken::default();
-    let answer = engine.generate(&request, generation, &never, &mut |_| ());
+    let mut unheard = |_| ();
+    let answer = engine.generate(&request, generation, &never, &mut unheard);
     pollster::block_on(answer).unwrap()
 }
 
@@ -220,7 +221,8 @@ fn constrained_answers_are_well_formed_and_plain_ones_stay() {
         max_new_tokens: 8,
     };
     let never = CancelToken::default();
-    let refused = engine.generate(&request, &constrained, &never, &mut |_| ());
+    let mut unheard = |_| ();
+    let refused = engine.generate(&request, &constrained, &never, &mut unheard);
     let refused = pollster::block_on(refused).unwrap_err();
     assert!(matches!(
         refused,

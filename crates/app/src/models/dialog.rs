@@ -5,6 +5,7 @@ use leptos::prelude::*;
 
 use super::job::{About, Job};
 use super::kept::KeptList;
+use super::masks::MaskChooser;
 use super::offer::OfferCard;
 use super::progress::Progress;
 use super::source::SourceForm;
@@ -73,6 +74,7 @@ pub(crate) fn ModelDialog(
                 </button>
             </div>
             <PresentLine page models />
+            <MaskChooser page models />
             <KeptList models />
             <section class="get" aria-labelledby="get-title">
                 <h3 id="get-title">"Get a model"</h3>

@@ -12,6 +12,7 @@ mod form;
 mod job;
 mod kept;
 mod load;
+mod masks;
 mod network;
 mod obtain;
 mod offer;

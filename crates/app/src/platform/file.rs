@@ -1,10 +1,10 @@
 //! Files: addresses for them, their bytes, fetching them.
 
-use js_sys::{ArrayBuffer, Reflect};
+use js_sys::{Array, ArrayBuffer, Reflect, Uint8Array};
 use paligemma_browser::message::Files;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, FileList, HtmlImageElement, Response, Url};
+use web_sys::{Blob, BlobPropertyBag, FileList, HtmlImageElement, Response, Url};
 
 /// A `blob:` address, given back when dropped.
 #[derive(Debug)]
@@ -27,6 +27,15 @@ impl Drop for ObjectUrl {
         // An address that is already gone needs no more.
         let _ = Url::revoke_object_url(&self.0);
     }
+}
+
+/// An address for a PNG; none when the browser gives none.
+pub(crate) fn png_url(bytes: &[u8]) -> Option<ObjectUrl> {
+    let parts = Array::of1(&Uint8Array::from(bytes));
+    let options = BlobPropertyBag::new();
+    options.set_type("image/png");
+    let blob = Blob::new_with_u8_array_sequence_and_options(&parts, &options).ok()?;
+    ObjectUrl::new(&blob)
 }
 
 /// All bytes of a file.

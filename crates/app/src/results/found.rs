@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::masks::{MaskControls, MaskSwitch};
 use crate::palette;
 use crate::prompt::kind::Kind;
 use crate::state::{Page, Reply};
@@ -29,6 +30,7 @@ pub(crate) fn Found(
         </div>
         <div class="found">
             <Detections page />
+            <MaskControls page />
             <Words page />
         </div>
     }
@@ -134,6 +136,7 @@ fn Detections(page: Page) -> impl IntoView {
                                     {move || detection.get().and_then(|it| it.score).map(sure)}
                                 </span>
                             </button>
+                            <MaskSwitch page index label=Signal::derive(label) />
                         </li>
                     }
                 }

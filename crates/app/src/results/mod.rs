@@ -2,6 +2,7 @@
 
 mod answer;
 mod found;
+mod masks;
 mod timings;
 
 use leptos::prelude::*;

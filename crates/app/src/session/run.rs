@@ -63,6 +63,7 @@ impl Session {
                 stage(Stage::Writing(count));
                 self.update_reply(|reply| (reply.text, reply.detections) = (text, detections));
             }
+            Event::Masks { masks, .. } => self.page.masks.add(masks),
             Event::Done { answer, .. } => {
                 self.page.running.set(None);
                 self.update_reply(|reply| {

@@ -1,6 +1,7 @@
 //! The picture, what is drawn over it, and the ways in which a picture gets here.
 
 mod drop;
+mod masks;
 mod overlay;
 
 use leptos::prelude::*;

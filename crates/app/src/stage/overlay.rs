@@ -6,6 +6,7 @@ use paligemma_scenes::TruthObject;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, PointerEvent};
 
+use super::masks::MaskLayer;
 use crate::palette;
 use crate::state::Page;
 use crate::wording;
@@ -58,6 +59,7 @@ pub(crate) fn Overlay(
                 viewBox=move || format!("0 0 {} {}", size.get().0, size.get().1)
                 preserveAspectRatio="none"
             >
+                <MaskLayer page />
                 <For each=indices key=|index| *index let:index>
                     <Outline mark=mark(index) />
                 </For>

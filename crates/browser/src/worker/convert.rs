@@ -113,12 +113,13 @@ fn kind(kind: engine::ErrorKind) -> ProblemKind {
     }
 }
 
-pub(super) fn model(model: &engine::ModelInfo) -> ModelInfo {
+pub(super) fn model(model: &engine::ModelInfo, gives_masks: bool) -> ModelInfo {
     ModelInfo {
         family: model.family.to_owned(),
         parameters: model.parameters,
         bytes: model.bytes,
         image_size: u32::try_from(model.image_size).unwrap_or(u32::MAX),
+        gives_masks,
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use paligemma_checkpoint::PackedSource;
 use paligemma_engine as engine;
 use paligemma_engine::{
-    CancelToken, Engine, LoadOptions, MaskRequest, Picture, Prompt, RunRequest,
+    CancelToken, Engine, LoadOptions, MaskFile, MaskRequest, Picture, Prompt, RunRequest,
 };
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
@@ -20,6 +20,7 @@ use self::look::{Looked, Looking};
 use super::connect::Connect;
 use super::convert;
 use super::keeper::{Keeper, recipe_named};
+use super::masks::{self, Fresh};
 use super::throttle::Throttle;
 use crate::environment;
 use crate::http::{Patience, Vigil};
@@ -39,6 +40,10 @@ struct Shared<C> {
     /// `None` before a load, after one that failed, and while a task has it.
     engine: RefCell<Option<Engine>>,
     looked: RefCell<Option<Looked>>,
+    /// The key of its model, if that is a kept one.
+    kept_key: RefCell<Option<String>>,
+    /// The mask decoder that the person chose last.
+    mask_file: RefCell<Option<MaskFile>>,
     /// The runs that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
     /// The fetches and loads that have not ended.
@@ -57,6 +62,10 @@ enum Task {
         id: u32,
         what: Loadable,
         registration: AbortRegistration,
+    },
+    MaskDecoder {
+        id: u32,
+        file: MaskFile,
     },
     Run(Run),
     Mask {
@@ -105,6 +114,8 @@ impl<C: Connect + 'static> Host<C> {
             working: Cell::new(false),
             engine: RefCell::new(None),
             looked: RefCell::new(None),
+            kept_key: RefCell::default(),
+            mask_file: RefCell::default(),
             running: RefCell::default(),
             transfers: RefCell::default(),
         };
@@ -147,6 +158,13 @@ impl<C: Connect + 'static> Host<C> {
                 }
             }
             Request::Picture { id, picture } => shared.keep_picture(id, picture, bytes),
+            Request::MaskDecoder { id, name } => match bytes {
+                Some(bytes) => {
+                    let file = MaskFile { name, bytes };
+                    self.enqueue(Task::MaskDecoder { id, file });
+                }
+                None => shared.fail(id, without_bytes("A mask decoder")),
+            },
             Request::DropPicture { picture } => {
                 shared.pictures.borrow_mut().remove(&picture);
             }
@@ -278,6 +296,7 @@ impl<C: Connect + 'static> Host<C> {
                         what,
                         registration,
                     } => shared.load(id, what, registration).await,
+                    Task::MaskDecoder { id, file } => shared.take_mask_decoder(id, file).await,
                     Task::Run(run) => shared.run(run).await,
                     Task::Mask { id, prompt, suffix } => shared.mask(id, &prompt, &suffix),
                     Task::Look(looking) => shared.look(looking).await,
@@ -299,15 +318,7 @@ impl<C: Connect + 'static> Shared<C> {
 
     fn keep_picture(&self, id: u32, name: u32, bytes: Option<Vec<u8>>) {
         let Some(bytes) = bytes else {
-            return self.fail(
-                id,
-                Problem {
-                    kind: ProblemKind::Internal,
-                    message: "A picture arrived without its bytes: choose the file again, and \
-                              report this if it happens again."
-                        .to_owned(),
-                },
-            );
+            return self.fail(id, without_bytes("A picture"));
         };
         match Picture::decode(&bytes) {
             Ok(picture) => {
@@ -337,6 +348,11 @@ impl<C: Connect + 'static> Shared<C> {
         // Before anything of the next model is there: two may not fit.
         drop(self.engine.borrow_mut().take());
         self.looked.replace(None);
+        let key = match &what {
+            Loadable::Kept(key) => Some(key.clone()),
+            Loadable::Wanted(..) => None,
+        };
+        self.kept_key.borrow_mut().clone_from(&key);
         let loading = Abortable::new(self.try_load(id, what), registration);
         let loaded = loading.await.unwrap_or_else(|_| {
             Err(Problem {
@@ -346,10 +362,12 @@ impl<C: Connect + 'static> Shared<C> {
         });
         self.transfers.borrow_mut().remove(&id);
         match loaded {
-            Ok(engine) => {
+            Ok(mut engine) => {
+                let chosen = self.mask_file.borrow().clone();
+                masks::complete(&mut engine, &self.keeper, key.as_deref(), chosen).await;
                 let ready = Event::Ready {
                     id,
-                    model: convert::model(engine.model()),
+                    model: convert::model(engine.model(), engine.gives_masks()),
                     adapter: convert::adapter(engine.adapter()),
                     load_ms: engine.load_ms(),
                 };
@@ -430,6 +448,31 @@ impl<C: Connect + 'static> Shared<C> {
         }
     }
 
+    async fn take_mask_decoder(&self, id: u32, file: MaskFile) {
+        let taken = self.engine.borrow_mut().take();
+        let outcome = match taken {
+            Some(mut engine) => {
+                let outcome = engine.set_mask_decoder(&file).await;
+                if !engine.is_broken() {
+                    *self.engine.borrow_mut() = Some(engine);
+                }
+                outcome
+            }
+            None => masks::check(&file),
+        };
+        match outcome {
+            Ok(()) => {
+                let key = self.kept_key.borrow().clone();
+                if let Some(key) = key {
+                    self.keeper.keep_mask_decoder(&key, &file.bytes).await;
+                }
+                *self.mask_file.borrow_mut() = Some(file);
+                (self.post)(Event::MaskDecoder { id });
+            }
+            Err(error) => self.fail(id, convert::problem(&error)),
+        }
+    }
+
     async fn run(&self, run: Run) {
         let ended = self.try_run(&run).await;
         self.running.borrow_mut().remove(&run.id);
@@ -452,7 +495,17 @@ impl<C: Connect + 'static> Shared<C> {
             prompt: Prompt::Text(&run.prompt),
             max_new_tokens: run.max_new_tokens,
         };
+        let fresh = Fresh::default();
+        let post_masks = |detections: &[engine::Detection]| {
+            let masks = fresh.of(detections);
+            if !masks.is_empty() {
+                (self.post)(Event::Masks { id: run.id, masks });
+            }
+        };
         let mut on_event = |event| {
+            if let engine::Event::Token { detections, .. } = &event {
+                post_masks(detections);
+            }
             if let Some(event) = progress(run.id, event) {
                 (self.post)(event);
             }
@@ -465,6 +518,9 @@ impl<C: Connect + 'static> Shared<C> {
         if !broken {
             *self.engine.borrow_mut() = Some(engine);
         }
+        if let Ok(answer) = &ended {
+            post_masks(&answer.detections);
+        }
         ended.map(convert::answer).map_err(|error| {
             let mut problem = convert::problem(&error);
             if broken && problem.kind != ProblemKind::OutOfMemory {
@@ -472,6 +528,16 @@ impl<C: Connect + 'static> Shared<C> {
             }
             problem
         })
+    }
+}
+
+fn without_bytes(what: &str) -> Problem {
+    Problem {
+        kind: ProblemKind::Internal,
+        message: format!(
+            "{what} arrived without its bytes: choose the file again, and report this if it \
+             happens again."
+        ),
     }
 }
 

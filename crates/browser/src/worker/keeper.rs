@@ -22,6 +22,10 @@ use crate::protocol::{
 };
 use crate::store::{Bus, Estimate, IdbStore, WriteLock, estimate};
 
+/// The name under which a mask decoder is kept that a person gave to a model that came without. It
+/// is no part of the model: its plan, and so its key, stay as they are.
+const MASK_DECODER: &str = "mask-decoder";
+
 /// The setting under which a model's source is remembered.
 const SOURCE: &str = "source";
 
@@ -122,7 +126,7 @@ impl<C: Connect> Keeper<C> {
             }
         };
         let plan = origin.plan();
-        let model = convert::model(&ModelInfo::of_configuration(&config));
+        let model = convert::model(&ModelInfo::of_configuration(&config), false);
         let mut offer = Offer {
             key: plan.key().to_string(),
             title,
@@ -271,6 +275,21 @@ impl<C: Connect> Keeper<C> {
         let kept = Kept::open(store, key).await;
         kept.map_err(|error| convert::problem(&error.into()))?
             .ok_or_else(missing)
+    }
+
+    /// The mask decoder that was given to a kept model.
+    pub(super) async fn mask_decoder(&self, key: &str) -> Option<Vec<u8>> {
+        let key = ModelKey(key.parse().ok()?);
+        let store = self.store().await.ok()?;
+        store.file(&key, MASK_DECODER).await.ok()?
+    }
+
+    /// Keeps a mask decoder with a kept model.
+    pub(super) async fn keep_mask_decoder(&self, key: &str, bytes: &[u8]) {
+        if let (Ok(store), Ok(digest)) = (self.store().await, key.parse()) {
+            // Where it cannot be kept, it is asked for again at the next visit.
+            let _ = store.put_file(&ModelKey(digest), MASK_DECODER, bytes).await;
+        }
     }
 
     /// Notes that a model is used.

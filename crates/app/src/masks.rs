@@ -134,6 +134,7 @@ mod tests {
     #[test]
     fn kinds_are_counted_in_the_order_of_the_answer() {
         let all = ["dog", "cat", "dog", "", "bus"].map(|label| Detection {
+            score: Some(0.5),
             label: label.to_owned(),
             bbox: [0.0; 4],
         });

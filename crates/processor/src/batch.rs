@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(longest_first(10, 5, 15), (10, 5));
         assert_eq!(longest_first(10, 5, 12), (7, 5));
         assert_eq!(longest_first(5, 10, 12), (5, 7));
-        assert_eq!(longest_first(10, 10, 7), (4, 3).min((3, 4)));
+        assert_eq!(longest_first(10, 10, 7), (3, 4));
         assert_eq!(longest_first(10, 0, 7), (7, 0));
         assert_eq!(longest_first(3, 3, 0), (0, 0));
     }

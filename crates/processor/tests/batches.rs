@@ -258,7 +258,10 @@ fn one_message_of_the_user_is_a_prompt() {
     assert_eq!(refused(&[]), MessageError::None);
     assert_eq!(refused(&[user(vec![text("x")])]), MessageError::NoImage);
     let two = user(vec![image(1), text("x"), text("y")]);
-    assert_eq!(refused(&[two.clone()]), MessageError::Texts { count: 2 });
+    assert_eq!(
+        refused(std::slice::from_ref(&two)),
+        MessageError::Texts { count: 2 }
+    );
     assert_eq!(
         refused(&[two.clone(), two]),
         MessageError::Turns { count: 2 }

@@ -80,11 +80,11 @@ fn measure(scenes: u32) -> Outcome<()> {
     let mut found: Vec<Found> = Vec::new();
     let mut expected = [0; CONDITIONS.len()];
     for index in 0..scenes {
-        for condition in 0..CONDITIONS.len() {
+        for (condition, expected) in expected.iter_mut().enumerate() {
             let seed = FIRST_SEED + index;
             let scene = Scene::compose(&sprites, seed, condition)?;
             let number = index as usize * CONDITIONS.len() + condition;
-            expected[condition] += scene.expected();
+            *expected += scene.expected();
             found.extend(look(&mut engine, &scene, number, condition)?);
         }
         let (done, seconds) = (index + 1, started.elapsed().as_secs());

@@ -100,7 +100,7 @@ impl Mask {
         let is_picture = (1..=Picture::MAX_SIDE).contains(&width)
             && (1..=Picture::MAX_SIDE).contains(&height)
             && u64::from(width) * u64::from(height) <= Picture::MAX_PIXELS;
-        (numbers.len() == NUMBERS && is_box && is_picture).then(|| Self {
+        (numbers.len() == NUMBERS && is_box && is_picture).then_some(Self {
             numbers,
             locations,
             width,

@@ -97,7 +97,8 @@ fn every_way_of_picking_gives_the_ids_and_log_probabilities_of_transformers() {
         for kind in ["penalised", "sampled", "beams"] {
             entries.extend(golden[kind].as_array().unwrap().iter().cloned());
         }
-        assert_eq!(entries.len(), 11);
+        // Greedy, two penalties, five ways of drawing, and beams of one width at least.
+        assert!(entries.len() > 8, "{model}: {} entries", entries.len());
         for entry in entries {
             let options = options(&entry);
             let limit = match options.num_beams {

@@ -33,6 +33,7 @@ pub(crate) async fn wipe(name: &str) {
 pub(crate) fn record(title: &str, pieces: usize, piece_bytes: usize) -> Record {
     Record {
         plan: Plan {
+            adapter: None,
             pieces_sha256: None,
             origin: Origin {
                 repository: Some(title.to_owned()),

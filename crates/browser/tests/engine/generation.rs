@@ -63,7 +63,8 @@ async fn a_seed_draws_what_it_draws_natively() {
                 max_new_tokens: 64,
             };
             let never = CancelToken::default();
-            let answer = engine.generate(&asked, &generation, &never, &mut |_| ());
+            let mut unheard = |_| ();
+            let answer = engine.generate(&asked, &generation, &never, &mut unheard);
             let answer = answer.await.unwrap();
             let mut wanted: Vec<u32> = serde_json::from_value(entry["ids"].clone()).unwrap();
             wanted.retain(|id| *id != 1);

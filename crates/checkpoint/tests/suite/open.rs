@@ -23,7 +23,9 @@ fn found<S: Source>(checkpoint: &Checkpoint<S>) -> BTreeMap<String, (Dtype, Vec<
 /// The same, as the safetensors crate finds them.
 fn reference(source: &MemorySource) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
     let mut tensors = BTreeMap::new();
-    for file in source.paths().filter(|path| path.ends_with(".safetensors")) {
+    // Beside the model there may be a mask decoder.
+    let model = |path: &&str| path.starts_with("model") && path.ends_with(".safetensors");
+    for file in source.paths().filter(model) {
         let file = safetensors::SafeTensors::deserialize(source.get(file).unwrap()).unwrap();
         for (name, view) in file.iter() {
             let dtype = match view.dtype() {

@@ -53,14 +53,14 @@ kernels! {
     argmax => argmax::stages();
     argmax_parts => argmax::stretches();
     attention => attention::attention();
+    attention_weights => weights::attention_weights();
     conv => conv::conv();
     conv_transposed => conv::conv_transposed();
+    cross_entropy => weights::cross_entropy();
     digits => picking::levels();
     digits_parts => picking::thresholds();
     draw => picking::draws();
     draw_parts => picking::drawn_from_all_stretches();
-    attention_weights => weights::attention_weights();
-    cross_entropy => weights::cross_entropy();
     embed_bf16 => rows::embed(Precision::BF16);
     embed_f16 => rows::embed(Precision::F16);
     embed_f32 => rows::embed(Precision::F32);

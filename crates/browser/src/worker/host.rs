@@ -1,6 +1,8 @@
 //! Requests in, events out: one engine, its pictures, one task at a time.
 
 mod look;
+mod masks;
+mod run;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -9,22 +11,21 @@ use std::rc::Rc;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use paligemma_checkpoint::PackedSource;
 use paligemma_engine as engine;
-use paligemma_engine::{
-    CancelToken, Engine, LoadOptions, MaskFile, MaskRequest, Picture, Prompt, RunRequest,
-};
+use paligemma_engine::{CancelToken, Engine, LoadOptions, MaskFile, Picture};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
 
 use self::look::{Looked, Looking};
+use self::run::Run;
 use super::connect::Connect;
 use super::convert;
 use super::keeper::{Keeper, recipe_named};
-use super::masks::{self, Fresh};
+use super::masks as mask_decoder;
 use super::throttle::Throttle;
 use crate::environment;
 use crate::http::{Patience, Vigil};
-use crate::protocol::{Answer, Event, Problem, ProblemKind, Request, Stopped, Timings, Wanted};
+use crate::protocol::{Event, Problem, ProblemKind, Request, Wanted};
 
 /// Hosts one engine. Loads and runs wait for each other; everything else does not wait.
 pub struct Host<C> {
@@ -81,16 +82,6 @@ enum Loadable {
     Wanted(Wanted, Vec<(String, File)>),
     /// A kept model, by its key.
     Kept(String),
-}
-
-struct Run {
-    id: u32,
-    /// Held here rather than by name, so that the page may drop a picture once it has asked.
-    pictures: Vec<Picture>,
-    prompt: String,
-    max_new_tokens: usize,
-    generation: engine::Generation,
-    cancel: CancelToken,
 }
 
 impl<C: Connect + 'static> Host<C> {
@@ -364,7 +355,7 @@ impl<C: Connect + 'static> Shared<C> {
         match loaded {
             Ok(mut engine) => {
                 let chosen = self.mask_file.borrow().clone();
-                masks::complete(&mut engine, &self.keeper, key.as_deref(), chosen).await;
+                mask_decoder::complete(&mut engine, &self.keeper, key.as_deref(), chosen).await;
                 let ready = Event::Ready {
                     id,
                     model: convert::model(engine.model(), engine.gives_masks()),
@@ -425,110 +416,6 @@ impl<C: Connect + 'static> Shared<C> {
         }
         loaded.map_err(|error| convert::problem(&error))
     }
-
-    fn mask(&self, id: u32, prompt: &str, suffix: &str) {
-        let request = MaskRequest {
-            prompt,
-            suffix,
-            images: 1,
-            image_tokens: Some(MaskRequest::FEW_IMAGE_TOKENS),
-            window: None,
-        };
-        let drawn = match self.engine.borrow().as_ref() {
-            Some(engine) => engine.attention_mask(&request),
-            None => return self.fail(id, no_model()),
-        };
-        match drawn {
-            Ok(mask) => (self.post)(Event::Mask {
-                id,
-                svg: mask.to_svg("Who attends to whom"),
-                description: mask.description(),
-            }),
-            Err(error) => self.fail(id, convert::problem(&error)),
-        }
-    }
-
-    async fn take_mask_decoder(&self, id: u32, file: MaskFile) {
-        let taken = self.engine.borrow_mut().take();
-        let outcome = match taken {
-            Some(mut engine) => {
-                let outcome = engine.set_mask_decoder(&file).await;
-                if !engine.is_broken() {
-                    *self.engine.borrow_mut() = Some(engine);
-                }
-                outcome
-            }
-            None => masks::check(&file),
-        };
-        match outcome {
-            Ok(()) => {
-                let key = self.kept_key.borrow().clone();
-                if let Some(key) = key {
-                    self.keeper.keep_mask_decoder(&key, &file.bytes).await;
-                }
-                *self.mask_file.borrow_mut() = Some(file);
-                (self.post)(Event::MaskDecoder { id });
-            }
-            Err(error) => self.fail(id, convert::problem(&error)),
-        }
-    }
-
-    async fn run(&self, run: Run) {
-        let ended = self.try_run(&run).await;
-        self.running.borrow_mut().remove(&run.id);
-        match ended {
-            Ok(answer) => (self.post)(Event::Done { id: run.id, answer }),
-            Err(problem) => self.fail(run.id, problem),
-        }
-    }
-
-    async fn try_run(&self, run: &Run) -> Result<Answer, Problem> {
-        if run.cancel.is_cancelled() {
-            return Ok(nothing());
-        }
-        let taken = self.engine.borrow_mut().take();
-        let Some(mut engine) = taken else {
-            return Err(no_model());
-        };
-        let request = RunRequest {
-            pictures: &run.pictures,
-            prompt: Prompt::Text(&run.prompt),
-            max_new_tokens: run.max_new_tokens,
-        };
-        let fresh = Fresh::default();
-        let post_masks = |detections: &[engine::Detection]| {
-            let masks = fresh.of(detections);
-            if !masks.is_empty() {
-                (self.post)(Event::Masks { id: run.id, masks });
-            }
-        };
-        let mut on_event = |event| {
-            if let engine::Event::Token { detections, .. } = &event {
-                post_masks(detections);
-            }
-            if let Some(event) = progress(run.id, event) {
-                (self.post)(event);
-            }
-        };
-        let ended = engine
-            .generate(&request, &run.generation, &run.cancel, &mut on_event)
-            .await;
-        // A GPU that failed does not come back to this engine: the next load makes a new one.
-        let broken = engine.is_broken();
-        if !broken {
-            *self.engine.borrow_mut() = Some(engine);
-        }
-        if let Ok(answer) = &ended {
-            post_masks(&answer.detections);
-        }
-        ended.map(convert::answer).map_err(|error| {
-            let mut problem = convert::problem(&error);
-            if broken && problem.kind != ProblemKind::OutOfMemory {
-                problem.kind = ProblemKind::DeviceLost;
-            }
-            problem
-        })
-    }
 }
 
 fn without_bytes(what: &str) -> Problem {
@@ -541,45 +428,10 @@ fn without_bytes(what: &str) -> Problem {
     }
 }
 
-/// What the page hears of a run before it has ended.
-fn progress(id: u32, event: engine::Event) -> Option<Event> {
-    match event {
-        engine::Event::EncodingImage { .. } => Some(Event::EncodingImage { id }),
-        engine::Event::Prefill { tokens } => Some(Event::Prefill { id, tokens }),
-        engine::Event::Token {
-            text,
-            detections,
-            scores,
-            count,
-            ..
-        } => {
-            let detections = convert::detections(&detections, &scores);
-            Some(Event::Token {
-                id,
-                text,
-                detections,
-                count,
-            })
-        }
-        engine::Event::Loading { .. } | engine::Event::Done { .. } => None,
-    }
-}
-
 fn no_model() -> Problem {
     Problem {
         kind: ProblemKind::Checkpoint,
         message: "No model is loaded, so nothing can answer the prompt: load a model first."
             .to_owned(),
-    }
-}
-
-/// The answer of a run that was cancelled before its turn.
-fn nothing() -> Answer {
-    Answer {
-        text: String::new(),
-        token_ids: Vec::new(),
-        stopped: Stopped::Cancelled,
-        detections: Vec::new(),
-        timings: Timings::default(),
     }
 }

@@ -1,18 +1,20 @@
 //! Keeps models: what fetching one would mean, fetching it, what is kept.
 
+mod origin;
+
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 use gloo_timers::future::TimeoutFuture;
 use paligemma_checkpoint::{
-    Checkpoint, Config, Ingest, IngestError, Kept, LoraAdapter, ModelKey, PackedSource, Pieces,
-    Plan, Progress, Recipe, Stage, State, Store,
+    Config, IngestError, Kept, LoraAdapter, ModelKey, Progress, Recipe, Stage, State, Store,
 };
 use paligemma_engine::ModelInfo;
 use serde::{Deserialize, Serialize};
 use web_sys::File;
 
+use self::origin::{Origin, open};
 use super::connect::{Connect, Found, title};
 use super::{adapter, convert};
 use crate::http::Patience;
@@ -53,12 +55,6 @@ pub(super) type FoundBoth<S> = (Found<S>, Option<LoraAdapter<S>>);
 struct News {
     key: String,
     progress: FetchProgress,
-}
-
-/// A model's bytes, and whether they are packed already.
-enum Origin<S> {
-    Checkpoint(Box<Checkpoint<S>>, Box<Plan>),
-    Packed(Box<PackedSource<S>>),
 }
 
 impl<C: Connect> Keeper<C> {
@@ -387,73 +383,12 @@ impl<C: Connect> Keeper<C> {
     }
 }
 
-impl<S: paligemma_checkpoint::Source> Origin<S> {
-    fn plan(&self) -> &Plan {
-        match self {
-            Self::Checkpoint(_, plan) => plan,
-            Self::Packed(packed) => &packed.manifest().plan,
-        }
-    }
-
-    fn source(&self) -> &S {
-        match self {
-            Self::Checkpoint(checkpoint, _) => checkpoint.source(),
-            Self::Packed(packed) => packed.source(),
-        }
-    }
-
-    fn fetch_bytes(&self) -> u64 {
-        match self {
-            Self::Packed(packed) => packed.manifest().plan.total_bytes(),
-            Self::Checkpoint(checkpoint, plan) => {
-                let files: u64 = plan.files.iter().map(|file| file.bytes).sum();
-                checkpoint.total_bytes() + files
-            }
-        }
-    }
-
-    fn ingest<'a>(&'a self, store: &'a IdbStore) -> Ingest<'a, S, IdbStore> {
-        match self {
-            Self::Checkpoint(checkpoint, plan) => {
-                Ingest::quantize(checkpoint, Plan::clone(plan), store)
-            }
-            Self::Packed(packed) => Ingest::copy(packed, store),
-        }
-    }
-}
-
 /// What a model with an adapter is called.
 fn with_adapter(model: &str, adapter: &ModelSource) -> String {
     match adapter {
         ModelSource::Files => format!("{model} + an adapter"),
         other => format!("{model} + {}", title(other)),
     }
-}
-
-/// Reads the headers of a checkpoint, or the manifest of a packed model.
-async fn open<S: paligemma_checkpoint::Source>(
-    source: S,
-    adapter: Option<LoraAdapter<S>>,
-    origin: paligemma_checkpoint::Origin,
-    recipe: &str,
-) -> Result<Origin<S>, Problem> {
-    let packed = PackedSource::is_there(&source).await;
-    if packed.map_err(|error| convert::source_problem(&error))? {
-        adapter::refuse_packed(adapter.as_ref())?;
-        let packed = PackedSource::open(source).await;
-        let packed = packed.map_err(|error| convert::problem(&error.into()))?;
-        return Ok(Origin::Packed(Box::new(packed)));
-    }
-    let recipe = recipe_named(recipe)?;
-    let checkpoint = Checkpoint::open(source).await;
-    let mut checkpoint = checkpoint.map_err(convert::checkpoint_problem)?;
-    if let Some(adapter) = adapter {
-        let laid = checkpoint.with_adapter(adapter);
-        checkpoint = laid.map_err(convert::checkpoint_problem)?;
-    }
-    let plan = Plan::new(&checkpoint, origin, &recipe).await;
-    let plan = plan.map_err(convert::checkpoint_problem)?;
-    Ok(Origin::Checkpoint(Box::new(checkpoint), Box::new(plan)))
 }
 
 async fn is_complete(store: &IdbStore, key: &ModelKey) -> Result<bool, Problem> {

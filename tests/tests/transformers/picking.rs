@@ -145,7 +145,8 @@ fn random_numbers_are_those_of_the_reference() {
         let small = |name: &str| entry[name].as_u64().unwrap() as u32;
         let seed = entry["seed"].as_str().unwrap().parse().unwrap();
         let number = random_number(seed, small("attempt"), small("step"));
-        assert_eq!(f64::from(number), entry["number"].as_f64().unwrap());
+        // A JSON parser may miss the last bit of an f64; these are f32.
+        assert_eq!(number, entry["number"].as_f64().unwrap() as f32);
     }
 }
 
@@ -244,10 +245,19 @@ fn every_box_has_a_score() {
     for score in &answer.scores {
         assert!((0.3..=1.0).contains(score), "{:?}", answer.scores);
     }
-    let none_overlap = Generation {
-        dedupe: Some(0.0),
-        ..Generation::default()
-    };
-    let distinct = ask(&mut engine, &picture, prompt, &none_overlap, 64);
-    assert_eq!(distinct.detections, answer.detections);
+    // Two cats overlap a little: by less than half, and by more than nothing.
+    for (overlap, left) in [(0.5, 4), (0.0, 3)] {
+        let apart = Generation {
+            dedupe: Some(overlap),
+            ..Generation::default()
+        };
+        let distinct = ask(&mut engine, &picture, prompt, &apart, 64);
+        assert_eq!(distinct.detections.len(), left, "{overlap}");
+        let kept = |found| distinct.detections.contains(found);
+        let mut cats = answer.detections.iter().zip(&answer.scores);
+        let best = cats.clone().filter(|(found, _)| found.label == "cat");
+        let best = best.max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+        assert!(kept(best.0), "{overlap}");
+        assert!(cats.all(|(found, _)| found.label == "cat" || kept(found)));
+    }
 }

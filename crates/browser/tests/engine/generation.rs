@@ -27,7 +27,8 @@ fn random_numbers_are_those_of_the_reference() {
         let small = |name: &str| entry[name].as_u64().unwrap() as u32;
         let seed = entry["seed"].as_str().unwrap().parse().unwrap();
         let number = random_number(seed, small("attempt"), small("step"));
-        assert_eq!(f64::from(number), entry["number"].as_f64().unwrap());
+        // A JSON parser may miss the last bit of an f64; these are f32.
+        assert_eq!(number, entry["number"].as_f64().unwrap() as f32);
     }
 }
 

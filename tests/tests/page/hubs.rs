@@ -95,7 +95,8 @@ async fn what_was_begun_is_finished_after_its_branch_has_moved() {
     // The file's beginning is not among the tensors, and so not in the piece.
     assert!(sent <= missing + 2 * HEADER, "{sent} of {missing}");
 
-    // Who asks for the branch gets what it points to now.
+    // Who asks for the branch gets what it points to now; the form names the commit until then.
+    page.retype("#hub-revision", "main").await;
     page.click("#examine").await;
     page.until("document.querySelector('#offer')?.dataset.key.length === 64")
         .await;

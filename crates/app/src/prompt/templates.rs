@@ -40,7 +40,7 @@ pub(super) fn Templates(
         let template = current.get()?;
         let pictures = match template.pictures {
             0 | 1 => "",
-            _ => " This page asks about one picture; the command takes several.",
+            _ => " Add the other pictures beside the first.",
         };
         (!template.note.is_empty())
             .then(|| view! { <p class="small" id="template-note">{template.note} {pictures}</p> })

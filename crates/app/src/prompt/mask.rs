@@ -83,7 +83,7 @@ pub(super) fn MaskPanel(
         })
     };
     view! {
-        <details class="mask" id="mask-panel" on:toggle=toggled>
+        <details class="mask-panel" id="mask-panel" on:toggle=toggled>
             <summary>"Who attends to whom"</summary>
             <p class="small">
                 "Each row is a token, each column one that it may attend to. A picture is five tokens "

@@ -8,6 +8,8 @@ use std::{env, fs};
 
 /// The storage types that `shared/weight.wesl` knows.
 const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
+/// Those that `shared/weight_wide.wesl` reads too, in larger words.
+const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
 fn main() -> Result<(), String> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
@@ -27,18 +29,25 @@ fn main() -> Result<(), String> {
     for name in &names {
         let source = fs::read_to_string(shaders.join(format!("{name}.wesl")))
             .map_err(|e| format!("{name}: {e}"))?;
-        let variants: &[&str] = if source.contains("package::shared::weight") {
-            &STORAGES
+        let has_matvec = source.contains("package::shared::matvec");
+        let mut variants = Vec::new();
+        if has_matvec || source.contains("package::shared::weight") {
+            variants.extend(STORAGES.map(|storage| (storage, false)));
         } else {
-            &[""]
-        };
-        for storage in variants {
-            let variant = if storage.is_empty() {
-                name.clone()
-            } else {
-                format!("{name}_{storage}")
-            };
-            let wgsl = resolve(&shaders, name, storage)?;
+            variants.push(("", false));
+        }
+        if has_matvec {
+            variants.extend(WIDE.map(|storage| (storage, true)));
+        }
+        for (storage, wide) in variants {
+            let mut variant = name.clone();
+            if !storage.is_empty() {
+                variant = format!("{variant}_{storage}");
+            }
+            if wide {
+                variant += "_wide";
+            }
+            let wgsl = resolve(&shaders, name, storage, wide)?;
             let (bindings, size, folds) = reflect(&variant, &wgsl)?;
             let file = out_dir.join(format!("{variant}.wgsl"));
             fs::write(&file, &wgsl).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -66,8 +75,9 @@ fn main() -> Result<(), String> {
     fs::write(out_dir.join("shaders.rs"), rust).map_err(|e| e.to_string())
 }
 
-fn resolve(shaders: &Path, name: &str, storage: &str) -> Result<String, String> {
+fn resolve(shaders: &Path, name: &str, storage: &str, wide: bool) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(shaders);
+    compiler.set_feature("wide", wide);
     for known in STORAGES {
         compiler.set_feature(known, known == storage);
     }

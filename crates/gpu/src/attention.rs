@@ -9,7 +9,9 @@ use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
 /// Largest head dimension of `attention`: 64 invocations hold four numbers each.
-const MAX_HEAD_DIM: usize = 256;
+pub(crate) const MAX_HEAD_DIM: usize = 256;
+/// Queries of a workgroup of `attention`.
+const QUERIES: usize = 8;
 
 /// How projections are laid out by head.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,27 @@ pub struct Heads<'a> {
     /// Cosine and sine table `[positions, head_dim]` (pairs), and the rotary position of sequence
     /// index 0; none: no rotary embedding.
     pub rotary: Option<(&'a RotaryTable, usize)>,
+}
+
+impl<'a> Heads<'a> {
+    /// Whether x `[rows, (heads + 2 * kv_heads) * head_dim]` and the cache are of these heads.
+    pub(crate) fn fits(&self, x: &Tensor, cache: &KvCache) -> bool {
+        x.columns() == (self.heads + 2 * self.kv_heads) * self.head_dim
+            && self.heads.is_multiple_of(self.kv_heads.max(1))
+            && self.rotary.is_none_or(|(table, first)| {
+                table.0.columns() == self.head_dim && table.0.rows() >= first + cache.capacity
+            })
+            && cache.head_dim == self.head_dim
+            && cache.kv_heads == self.kv_heads
+    }
+
+    /// The rotary table, or something else to bind, and the position of sequence index 0.
+    pub(crate) fn table_or(&self, other: &'a Tensor) -> (&'a Tensor, usize) {
+        match self.rotary {
+            Some((table, first)) => (&table.0, first),
+            None => (other, 0),
+        }
+    }
 }
 
 /// Cosines and sines of rotary embedding for positions `0..positions`.
@@ -73,13 +96,14 @@ pub struct Attention {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct SplitParams {
     rows: u32,
+    first_row: u32,
+    q_rows: u32,
     heads: u32,
     kv_heads: u32,
     head_dim: u32,
     padded_dim: u32,
     capacity: u32,
-    q_stride: u32,
-    kv_stride: u32,
+    stride: u32,
     rotary: u32,
     first_position: u32,
 }
@@ -105,6 +129,7 @@ struct WeightsParams {
 struct AttentionParams {
     rows: u32,
     first_row: u32,
+    last_row: u32,
     queries_per_kv: u32,
     head_dim: u32,
     vectors: u32,
@@ -203,52 +228,42 @@ impl Recorder {
         }
     }
 
-    /// Lays projections out by head: query `[rows, heads * head_dim]` to q (see
-    /// [`Gpu::queries`]), key and value `[rows, kv_heads * head_dim]` into the cache at the
-    /// sequence indices that begin at `span[0]`; rotates queries and keys if asked.
+    /// Lays projections out by head: x `[rows, (heads + 2 * kv_heads) * head_dim]`, a row's queries,
+    /// keys and values one after the other. Queries go to q (see [`Gpu::queries`]) from its row
+    /// `first_row` on, keys and values into the cache at the sequence indices that begin at
+    /// `span[0] + first_row`; rotates queries and keys if asked.
     pub fn split_heads(
         &mut self,
-        [query, key, value]: [&Tensor; 3],
+        x: &Tensor,
+        first_row: usize,
         how: Heads<'_>,
         span: &Indices,
         q: &Tensor,
         cache: &KvCache,
     ) {
-        let rows = query.rows();
-        let fits = query.columns() == how.heads * how.head_dim
-            && [key, value].iter().all(|t| {
-                t.rows() == rows
-                    && t.columns() == how.kv_heads * how.head_dim
-                    && t.stride() == key.stride()
-            })
-            && q.rows() == how.heads * rows
+        let (rows, q_rows) = (x.rows(), q.rows() / how.heads.max(1));
+        let fits = how.fits(x, cache)
+            && q.rows().is_multiple_of(how.heads.max(1))
+            && first_row + rows <= q_rows
             && q.columns() == how.head_dim
             && q.stride() == cache.keys.stride()
-            && how.heads.is_multiple_of(how.kv_heads.max(1))
-            && how.rotary.is_none_or(|(table, first)| {
-                table.0.columns() == how.head_dim && table.0.rows() >= first + cache.capacity
-            })
-            && cache.head_dim == how.head_dim
-            && cache.kv_heads == how.kv_heads
             && span.len() >= 2
-            && rows <= cache.capacity;
+            && q_rows <= cache.capacity;
         if !fits {
-            let all = [query, key, value, q, &cache.keys];
+            let all = [x, q, &cache.keys];
             return self.misfit(&shader::SPLIT_HEADS, &all, format!("{how:?}"));
         }
-        let (table, first_position) = match how.rotary {
-            Some((table, first)) => (&table.0, first),
-            None => (query, 0),
-        };
+        let (table, first_position) = how.table_or(x);
         let params = SplitParams {
             rows: rows as u32,
+            first_row: first_row as u32,
+            q_rows: q_rows as u32,
             heads: how.heads as u32,
             kv_heads: how.kv_heads as u32,
             head_dim: how.head_dim as u32,
             padded_dim: q.stride() as u32,
             capacity: cache.capacity as u32,
-            q_stride: query.stride() as u32,
-            kv_stride: key.stride() as u32,
+            stride: x.stride() as u32,
             rotary: how.rotary.is_some().into(),
             first_position: first_position as u32,
         };
@@ -256,9 +271,7 @@ impl Recorder {
         self.dispatch(
             &shader::SPLIT_HEADS,
             vec![
-                query.into(),
-                key.into(),
-                value.into(),
+                x.into(),
                 table.into(),
                 span.into(),
                 q.into(),
@@ -295,15 +308,14 @@ impl Recorder {
             let all = [q, &cache.keys, y];
             return self.misfit(&shader::ATTENTION, &all, format!("{how:?}"));
         }
-        // A query reads its keys and values on its own, which costs about as much again as the
-        // products with them.
-        let cost_of_a_row = 4 * y.columns() as u64 * cache.capacity as u64;
+        let cost_of_a_row = 2 * y.columns() as u64 * cache.capacity as u64;
         let at_once = stretch(rows, cost_of_a_row);
         for first in (0..rows).step_by(at_once) {
             let count = at_once.min(rows - first);
             let params = AttentionParams {
                 rows: rows as u32,
                 first_row: first as u32,
+                last_row: (first + count) as u32,
                 queries_per_kv: (how.heads / cache.kv_heads.max(1)) as u32,
                 head_dim: cache.head_dim as u32,
                 vectors: (q.stride() / 4) as u32,
@@ -323,7 +335,7 @@ impl Recorder {
                     y.into(),
                 ],
                 bytemuck::bytes_of(&params),
-                [count as u64, how.heads as u64, 1],
+                [count.div_ceil(QUERIES) as u64, how.heads as u64, 1],
                 count as u64 * cost_of_a_row,
             );
         }

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::buffer::Buffer;
 use crate::error::GpuError;
 use crate::shader::{Binding, Shader};
+use crate::variants::Variants;
 
 /// How to open a GPU.
 #[derive(Clone, Debug, Default)]
@@ -41,9 +42,16 @@ pub(crate) struct Shared {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     info: AdapterInfo,
-    pipelines: RefCell<HashMap<&'static str, Pipeline>>,
+    pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
+    pub(crate) variants: Cell<Variants>,
     trouble: Arc<Mutex<Option<GpuError>>>,
 }
+
+/// Shader name and the bits of its constants.
+type PipelineKey = (&'static str, Vec<u64>);
+
+/// Values of a shader's overridable constants.
+pub(crate) type Constants = [(&'static str, f64)];
 
 #[derive(Clone)]
 pub(crate) struct Pipeline {
@@ -140,6 +148,7 @@ impl Gpu {
         Ok(Self(Rc::new(Shared {
             device,
             queue,
+            variants: Cell::new(Variants::usual(&info)),
             info,
             pipelines: RefCell::default(),
             trouble,
@@ -216,8 +225,10 @@ impl Gpu {
         Ok(Buffer::new(buffer))
     }
 
-    pub(crate) fn pipeline(&self, shader: &'static Shader) -> Pipeline {
-        if let Some(found) = self.0.pipelines.borrow().get(shader.name) {
+    pub(crate) fn pipeline(&self, shader: &'static Shader, constants: &Constants) -> Pipeline {
+        let bits = constants.iter().map(|(_, value)| value.to_bits());
+        let key = (shader.name, bits.collect());
+        if let Some(found) = self.0.pipelines.borrow().get(&key) {
             return found.clone();
         }
         let device = &self.0.device;
@@ -257,14 +268,17 @@ impl Gpu {
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some("main"),
-            compilation_options: Default::default(),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                ..Default::default()
+            },
             cache: None,
         });
         let made = Pipeline { pipeline, layout };
         self.0
             .pipelines
             .borrow_mut()
-            .insert(shader.name, made.clone());
+            .insert(key, made.clone());
         made
     }
 }

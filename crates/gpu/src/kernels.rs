@@ -9,6 +9,7 @@ use crate::matrix::{Matrix, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Shader};
 use crate::tensor::{Indices, Tensor};
+use crate::variants::MatmulVariant;
 
 /// Logits that one workgroup of `argmax_parts` looks at.
 const STRETCH: usize = 2048;
@@ -16,12 +17,14 @@ const STRETCH: usize = 2048;
 /// What follows a matrix product.
 #[derive(Clone, Copy, Default)]
 pub struct Linear<'a> {
-    /// `[outputs]`, added first.
+    /// `[columns of y]`, added first.
     pub bias: Option<&'a Tensor>,
     /// Then gelu, tanh-approximated.
     pub gelu: bool,
     /// Then add to the output instead of overwriting it.
     pub accumulate: bool,
+    /// The outputs go to some columns of a wider y, from this one on; what is beside them stays.
+    pub first_column: Option<usize>,
 }
 
 #[repr(C)]
@@ -34,6 +37,7 @@ struct LinearParams {
     has_bias: u32,
     gelu: u32,
     accumulate: u32,
+    first_column: u32,
 }
 
 #[repr(C)]
@@ -55,16 +59,20 @@ struct NormParams {
 }
 
 impl Recorder {
-    /// y = act(x · wᵀ + bias), x `[rows, w.columns]`, y `[rows, w.rows]`; y must not be x.
+    /// y = act(x · wᵀ + bias), x `[rows, w.columns]`, y `[rows, w.rows]` or some columns of a wider
+    /// one; y must not be x.
     pub fn linear(&mut self, x: &Tensor, w: &Matrix, then: Linear<'_>, y: &Tensor) {
         let rows = x.rows();
         let fits = x.columns() == w.columns()
             && x.stride() == w.blocks() * 8
-            && y.columns() == w.rows()
+            && match then.first_column {
+                None => y.columns() == w.rows(),
+                Some(first) => first + w.rows() <= y.columns(),
+            }
             && y.rows() == rows
             && then
                 .bias
-                .is_none_or(|bias| bias.rows() == 1 && bias.columns() == w.rows());
+                .is_none_or(|bias| bias.rows() == 1 && bias.columns() == y.columns());
         if !fits {
             return self.misfit(
                 w.matmul(),
@@ -95,17 +103,70 @@ impl Recorder {
                 has_bias: then.bias.is_some().into(),
                 gelu: then.gelu.into(),
                 accumulate: then.accumulate.into(),
+                first_column: then.first_column.unwrap_or(0) as u32,
                 shape: w.shape(range.len()),
             };
             let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
-            let (shader, groups) = if rows == 1 {
-                (w.matvec(), [range.len().div_ceil(8) as u64, 1, 1])
-            } else {
-                let tiles = |n: usize| n.div_ceil(32) as u64;
-                (w.matmul(), [tiles(range.len()), tiles(rows), 1])
+            let params = bytemuck::bytes_of(&params);
+            if rows == 1 {
+                self.dispatch_matvec(w.matvec(), resources, params, range.len().div_ceil(2), cost);
+                continue;
+            }
+            let (shader, tile) = match self.gpu.variants().matmul {
+                MatmulVariant::Registers => (w.matmul(), [32, 32]),
+                MatmulVariant::Tiled => (w.matmul_tiled(), [64, 64]),
             };
-            self.dispatch(shader, resources, bytemuck::bytes_of(&params), groups, cost);
+            let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
+            let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
+            self.dispatch(shader, resources, params, groups, cost);
         }
+    }
+
+    /// y = gelu(gate · x) * (up · x) for a single row and a matrix of one shard that holds the
+    /// gates' rows and then the ups': x `[1, w.columns]`, y `[1, w.rows / 2]`.
+    pub fn linear_geglu(&mut self, x: &Tensor, w: &Matrix, y: &Tensor) {
+        let fits = x.rows() == 1
+            && x.columns() == w.columns()
+            && x.stride() == w.blocks() * 8
+            && y.rows() == 1
+            && 2 * y.columns() == w.rows()
+            && w.shard_count() == 1;
+        if !fits {
+            let detail = format!("[{}, {}]", w.rows(), w.columns());
+            return self.misfit(w.matvec_geglu(), &[x, y], detail);
+        }
+        let params = LinearParams {
+            rows: 1,
+            first_output: 0,
+            y_stride: y.stride() as u32,
+            has_bias: 0,
+            gelu: 0,
+            accumulate: 0,
+            first_column: 0,
+            shape: w.shape(w.rows()),
+        };
+        let cost = w.rows() as u64 * w.columns() as u64;
+        for (_, resources) in Self::shard_resources(w, || vec![x.into(), y.into()]) {
+            let params = bytemuck::bytes_of(&params);
+            self.dispatch_matvec(w.matvec_geglu(), resources, params, y.columns(), cost);
+        }
+    }
+
+    /// `pairs` of products, each by a team of invocations.
+    fn dispatch_matvec(
+        &mut self,
+        shader: &'static Shader,
+        resources: Vec<Resource>,
+        params: &[u8],
+        pairs: usize,
+        cost: u64,
+    ) {
+        let lanes = self.gpu.variants().matvec_lanes;
+        let teams = (64 / lanes.max(1)).max(1) as usize;
+        let groups = [pairs.div_ceil(teams) as u64, 1, 1];
+        // By its number: names of what a shader imports are not kept.
+        let lanes = ("1", f64::from(lanes));
+        self.dispatch_with(shader, &[lanes], resources, params, groups, cost);
     }
 
     /// y\[i\] = scale * w\[ids\[i\]\], y `[ids, w.columns]`; an id outside w leaves its row alone.
@@ -167,9 +228,19 @@ impl Recorder {
         self.elementwise(&shader::ADD, x, y);
     }
 
-    /// gate = gelu(gate) * up.
-    pub fn geglu(&mut self, up: &Tensor, gate: &Tensor) {
-        self.elementwise(&shader::GEGLU, up, gate);
+    /// y = gelu(gate) * up, x `[rows, 2 * y.columns]`: the gates of a row, then its ups.
+    pub fn geglu(&mut self, x: &Tensor, y: &Tensor) {
+        if x.rows() != y.rows() || x.columns() != 2 * y.columns() {
+            return self.misfit(&shader::GEGLU, &[x, y], String::new());
+        }
+        let params = [y.columns(), x.stride(), y.stride()].map(|n| n as u32);
+        self.dispatch(
+            &shader::GEGLU,
+            vec![x.into(), y.into()],
+            bytemuck::cast_slice(&params),
+            [y.columns().div_ceil(64) as u64, y.rows() as u64, 1],
+            0,
+        );
     }
 
     fn elementwise(&mut self, shader: &'static Shader, x: &Tensor, y: &Tensor) {
@@ -229,6 +300,35 @@ impl Recorder {
             &shader::RMS_NORM,
             vec![x.into(), scale.into(), y.into()],
             bytemuck::bytes_of(&params),
+            [x.rows() as u64, 1, 1],
+            0,
+        );
+    }
+
+    /// hidden += RMSNorm(x), with factor (1 + scale); then y = RMSNorm(hidden), with factor
+    /// (1 + next). All are `[rows, columns]`.
+    pub fn rms_norm_twice(
+        &mut self,
+        x: &Tensor,
+        scale: &Tensor,
+        hidden: &Tensor,
+        next: &Tensor,
+        eps: f32,
+        y: &Tensor,
+    ) {
+        let fits = scale.columns() == x.columns()
+            && next.columns() == x.columns()
+            && same_shape(x, hidden)
+            && same_shape(x, y);
+        if !fits {
+            let all = [x, scale, hidden, next, y];
+            return self.misfit(&shader::RMS_NORM_TWICE, &all, String::new());
+        }
+        let params = [x.columns() as u32, x.stride() as u32, eps.to_bits()];
+        self.dispatch(
+            &shader::RMS_NORM_TWICE,
+            vec![x.into(), scale.into(), next.into(), hidden.into(), y.into()],
+            bytemuck::cast_slice(&params),
             [x.rows() as u64, 1, 1],
             0,
         );

@@ -106,14 +106,52 @@ impl Matrix {
         }
     }
 
-    pub(crate) fn matvec(&self) -> &'static Shader {
+    pub(crate) fn matmul_tiled(&self) -> &'static Shader {
         match self.precision {
-            Precision::F32 => &shader::MATVEC_F32,
-            Precision::F16 => &shader::MATVEC_F16,
-            Precision::BF16 => &shader::MATVEC_BF16,
-            Precision::Q8 { .. } => &shader::MATVEC_Q8,
-            Precision::Q4 { .. } => &shader::MATVEC_Q4,
-            Precision::Int4 { .. } => &shader::MATVEC_INT4,
+            Precision::F32 => &shader::MATMUL_TILED_F32,
+            Precision::F16 => &shader::MATMUL_TILED_F16,
+            Precision::BF16 => &shader::MATMUL_TILED_BF16,
+            Precision::Q8 { .. } => &shader::MATMUL_TILED_Q8,
+            Precision::Q4 { .. } => &shader::MATMUL_TILED_Q4,
+            Precision::Int4 { .. } => &shader::MATMUL_TILED_INT4,
+        }
+    }
+
+    pub(crate) fn matvec(&self) -> &'static Shader {
+        match (self.precision, self.is_wide()) {
+            (Precision::F32, _) => &shader::MATVEC_F32,
+            (Precision::F16, _) => &shader::MATVEC_F16,
+            (Precision::BF16, _) => &shader::MATVEC_BF16,
+            (Precision::Q8 { .. }, false) => &shader::MATVEC_Q8,
+            (Precision::Q8 { .. }, true) => &shader::MATVEC_Q8_WIDE,
+            (Precision::Q4 { .. }, false) => &shader::MATVEC_Q4,
+            (Precision::Q4 { .. }, true) => &shader::MATVEC_Q4_WIDE,
+            (Precision::Int4 { .. }, false) => &shader::MATVEC_INT4,
+            (Precision::Int4 { .. }, true) => &shader::MATVEC_INT4_WIDE,
+        }
+    }
+
+    pub(crate) fn matvec_geglu(&self) -> &'static Shader {
+        match (self.precision, self.is_wide()) {
+            (Precision::F32, _) => &shader::MATVEC_GEGLU_F32,
+            (Precision::F16, _) => &shader::MATVEC_GEGLU_F16,
+            (Precision::BF16, _) => &shader::MATVEC_GEGLU_BF16,
+            (Precision::Q8 { .. }, false) => &shader::MATVEC_GEGLU_Q8,
+            (Precision::Q8 { .. }, true) => &shader::MATVEC_GEGLU_Q8_WIDE,
+            (Precision::Q4 { .. }, false) => &shader::MATVEC_GEGLU_Q4,
+            (Precision::Q4 { .. }, true) => &shader::MATVEC_GEGLU_Q4_WIDE,
+            (Precision::Int4 { .. }, false) => &shader::MATVEC_GEGLU_INT4,
+            (Precision::Int4 { .. }, true) => &shader::MATVEC_GEGLU_INT4_WIDE,
+        }
+    }
+
+    /// Rows and groups are whole chunks of 32 inputs, which kernels read 16 bytes at a time.
+    fn is_wide(&self) -> bool {
+        match self.precision {
+            Precision::F32 | Precision::F16 | Precision::BF16 => false,
+            Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => {
+                self.blocks().is_multiple_of(4) && group.is_multiple_of(32)
+            }
         }
     }
 

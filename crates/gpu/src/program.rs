@@ -1,5 +1,5 @@
 use crate::buffer::Buffer;
-use crate::device::{Gpu, Pipeline};
+use crate::device::{Constants, Gpu, Pipeline};
 use crate::error::GpuError;
 use crate::matrix::Matrix;
 use crate::readback::Readback;
@@ -191,6 +191,19 @@ impl Recorder {
         workgroups: [u64; 3],
         cost: u64,
     ) {
+        self.dispatch_with(shader, &[], resources, parameters, workgroups, cost);
+    }
+
+    /// The same with values for the shader's overridable constants.
+    pub(crate) fn dispatch_with(
+        &mut self,
+        shader: &'static Shader,
+        constants: &Constants,
+        resources: Vec<Resource>,
+        parameters: &[u8],
+        workgroups: [u64; 3],
+        cost: u64,
+    ) {
         let shape = |detail| GpuError::Shape {
             kernel: shader.name,
             detail,
@@ -224,7 +237,7 @@ impl Recorder {
         self.uniforms.resize(end, 0);
         self.steps.push(Recorded::Dispatch {
             shader,
-            pipeline: self.gpu.pipeline(shader),
+            pipeline: self.gpu.pipeline(shader, constants),
             resources,
             uniform: (start, size),
             workgroups: groups,

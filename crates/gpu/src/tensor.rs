@@ -14,7 +14,7 @@ use crate::upload::{Destination, HostBytes};
 #[derive(Clone)]
 pub struct Tensor {
     pub(crate) buffer: Buffer,
-    first_row: usize,
+    offset: usize, // floats before the first row
     rows: usize,
     columns: usize,
     stride: usize,
@@ -53,14 +53,34 @@ impl Tensor {
             });
         }
         Ok(Self {
-            first_row: self.first_row + rows.start,
+            offset: self.offset + rows.start * self.stride,
             rows: rows.len(),
             ..self.clone()
         })
     }
 
+    /// Some columns of a single row, to be written as a row of their own. A kernel can bind them
+    /// only where they begin at a multiple of 256 bytes.
+    ///
+    /// # Errors
+    /// More rows than one, or columns that there are not.
+    pub fn slice_columns(&self, columns: Range<usize>) -> Result<Self, GpuError> {
+        if self.rows != 1 || columns.start > columns.end || columns.end > self.columns {
+            return Err(GpuError::Shape {
+                kernel: "slice_columns",
+                detail: format!("columns {columns:?} of [{}, {}]", self.rows, self.columns),
+            });
+        }
+        Ok(Self {
+            offset: self.offset + columns.start,
+            columns: columns.len(),
+            stride: columns.len(),
+            ..self.clone()
+        })
+    }
+
     pub(crate) fn byte_offset(&self) -> u64 {
-        (self.first_row * self.stride * 4) as u64
+        (self.offset * 4) as u64
     }
 
     pub(crate) fn byte_len(&self) -> u64 {
@@ -125,7 +145,7 @@ impl Gpu {
         }
         Ok(Tensor {
             buffer: self.buffer(label, bytes, STORAGE)?,
-            first_row: 0,
+            offset: 0,
             rows,
             columns,
             stride,

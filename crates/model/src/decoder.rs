@@ -5,6 +5,7 @@ use paligemma_gpu::{
 };
 
 use crate::error::ModelError;
+use crate::stack::{self, Stack};
 use crate::taps::Taps;
 use crate::weights::Weights;
 
@@ -12,8 +13,9 @@ use crate::weights::Weights;
 /// the angles is then the same too.
 const FIRST_POSITION: usize = 1;
 
-/// Bytes of one MLP activation: a longer prompt goes through the MLP in stretches of rows.
-const MLP_BYTES: usize = 32 << 20;
+/// Bytes of the widest activations, those of stacked projections: a longer prompt goes through
+/// them in stretches of rows.
+const WIDE_BYTES: usize = 64 << 20;
 
 /// Gemma 1 or 2 as PaliGemma's decoder.
 pub(crate) struct Decoder {
@@ -27,15 +29,12 @@ pub(crate) struct Decoder {
 
 struct Layer {
     input_norm: Tensor, // [hidden], as all norms here
-    q_proj: Matrix,     // [heads * head_dim, hidden]
-    k_proj: Matrix,     // [kv_heads * head_dim, hidden]
-    v_proj: Matrix,     // [kv_heads * head_dim, hidden]
+    qkv_proj: Stack,    // [(heads + 2 * kv_heads) * head_dim, hidden]
     o_proj: Matrix,     // [hidden, heads * head_dim]
     after_attention: Option<Tensor>,
     before_mlp: Tensor,
-    gate_proj: Matrix, // [intermediate, hidden]
-    up_proj: Matrix,   // [intermediate, hidden]
-    down_proj: Matrix, // [hidden, intermediate]
+    gate_up_proj: Stack, // [2 * intermediate, hidden]
+    down_proj: Matrix,   // [hidden, intermediate]
     after_mlp: Option<Tensor>,
 }
 
@@ -55,17 +54,16 @@ impl Layer {
             ),
         };
         let input_norm = norm(weights, "input")?;
+        let qkv_proj = weights.stack(&format!("{name}.{}.weight", stack::QKV))?;
+        let gate_up_proj = weights.stack(&format!("{name}.{}.weight", stack::GATE_UP))?;
         let mut matrix = |part: &str| weights.matrix(&format!("{name}.{part}.weight"));
         Ok(Self {
             input_norm,
-            q_proj: matrix("self_attn.q_proj")?,
-            k_proj: matrix("self_attn.k_proj")?,
-            v_proj: matrix("self_attn.v_proj")?,
+            qkv_proj,
             o_proj: matrix("self_attn.o_proj")?,
             after_attention,
             before_mlp,
-            gate_proj: matrix("mlp.gate_proj")?,
-            up_proj: matrix("mlp.up_proj")?,
+            gate_up_proj,
             down_proj: matrix("mlp.down_proj")?,
             after_mlp,
         })
@@ -84,13 +82,11 @@ pub(crate) struct Workspace {
     pub(crate) hidden: Tensor,      // [rows, hidden], the residual stream
     normed: Tensor,                 // [rows, hidden]
     branch: Tensor,                 // [rows, hidden], a branch before its norm
-    query: Tensor,                  // [rows, heads * head_dim]
-    key: Tensor,                    // [rows, kv_heads * head_dim]
-    value: Tensor,                  // [rows, kv_heads * head_dim]
+    qkv: Tensor,                    // [stretch, (heads + 2 * kv_heads) * head_dim]
     queries: Tensor,                // [heads * rows, head_dim]
     attended: Tensor,               // [rows, heads * head_dim]
-    gate: Tensor,                   // [stretch, intermediate]
-    up: Tensor,                     // [stretch, intermediate]
+    gate_up: Tensor,                // [stretch, 2 * intermediate]
+    gated: Tensor,                  // [stretch, intermediate]
     last: Tensor,                   // [1, hidden]
     pub(crate) last_normed: Tensor, // [1, hidden]
     pub(crate) logits: Tensor,      // [1, vocabulary]
@@ -139,19 +135,18 @@ impl Decoder {
         let config = &self.config;
         let hidden = config.hidden_size;
         let heads = config.num_attention_heads * config.head_dim;
-        let kv_heads = config.num_key_value_heads * config.head_dim;
-        let stretch = mlp_stretch(config.intermediate_size).min(rows);
+        let qkv = qkv_width(config);
+        let gate_up = 2 * config.intermediate_size;
+        let mlp_rows = stretch(gate_up).min(rows);
         Ok(Workspace {
             hidden: gpu.tensor("hidden", rows, hidden)?,
             normed: gpu.tensor("normed", rows, hidden)?,
             branch: gpu.tensor("branch", rows, hidden)?,
-            query: gpu.tensor("query", rows, heads)?,
-            key: gpu.tensor("key", rows, kv_heads)?,
-            value: gpu.tensor("value", rows, kv_heads)?,
+            qkv: gpu.tensor("queries, keys, values", stretch(qkv).min(rows), qkv)?,
             queries: gpu.queries(config.num_attention_heads, rows, config.head_dim)?,
             attended: gpu.tensor("attended", rows, heads)?,
-            gate: gpu.tensor("gate", stretch, config.intermediate_size)?,
-            up: gpu.tensor("up", stretch, config.intermediate_size)?,
+            gate_up: gpu.tensor("gates, ups", mlp_rows, gate_up)?,
+            gated: gpu.tensor("gated", mlp_rows, config.intermediate_size)?,
             last: gpu.tensor("last", 1, hidden)?,
             last_normed: gpu.tensor("last normed", 1, hidden)?,
             logits: gpu.tensor("logits", 1, config.vocab_size)?,
@@ -166,7 +161,9 @@ impl Decoder {
 
     /// Records every layer over the residual stream; keys and values go into the caches at the
     /// sequence indices that begin at `span[0]`. `seen` is the positions that there are then, for
-    /// `taps` that want attention weights.
+    /// `taps` that want attention weights. The final norm of every row goes to `normed`, if it is
+    /// wanted: the last branch is added and normed at once.
+    #[allow(clippy::too_many_arguments)] // what a pass is made of
     pub(crate) fn record_layers(
         &self,
         gpu: &Gpu,
@@ -174,17 +171,19 @@ impl Decoder {
         w: &Workspace,
         memory: &Memory,
         seen: usize,
+        normed: Option<&Tensor>,
         taps: &mut Taps,
     ) -> Result<(), GpuError> {
         let config = &self.config;
-        let eps = config.rms_norm_eps as f32;
         let layout = Heads {
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
             rotary: Some((&memory.rotary, FIRST_POSITION)),
         };
-        let span = &memory.span;
+        let (rows, span) = (w.hidden.rows(), &memory.span);
+        // The norm that the branch in the workspace waits for before it is added.
+        let mut pending = None;
         for (i, (layer, cache)) in self.layers.iter().zip(&memory.caches).enumerate() {
             let slides = self.windows && config.sliding_layers.get(i) == Some(&true);
             let attention = Attention {
@@ -193,51 +192,81 @@ impl Decoder {
                 soft_cap: config.attn_logit_softcapping.map(|cap| cap as f32),
                 window: config.sliding_window.filter(|_| slides),
             };
-            r.rms_norm(&w.hidden, &layer.input_norm, eps, false, &w.normed);
-            r.linear(&w.normed, &layer.q_proj, Linear::default(), &w.query);
-            r.linear(&w.normed, &layer.k_proj, Linear::default(), &w.key);
-            r.linear(&w.normed, &layer.v_proj, Linear::default(), &w.value);
-            r.split_heads(
-                [&w.query, &w.key, &w.value],
-                layout,
-                span,
-                &w.queries,
-                cache,
-            );
-            r.attention(&w.queries, cache, span, attention, &w.attended);
-            taps.attend(gpu, r, i, &w.queries, cache, span, attention, seen)?;
+            self.record_norms(r, w, pending, &layer.input_norm, &w.normed);
+            if i > 0 {
+                taps.tap(gpu, r, || format!("text.layer_out.{}", i - 1), &w.hidden)?;
+            }
+            if rows == 1 && !taps.attends() {
+                layer.qkv_proj.record(r, &w.normed, None, &w.qkv);
+                r.decode_attention(&w.qkv, layout, cache, span, attention, &w.attended);
+            } else {
+                for start in (0..rows).step_by(w.qkv.rows().max(1)) {
+                    let range = start..(start + w.qkv.rows()).min(rows);
+                    let x = w.normed.slice_rows(range.clone())?;
+                    let qkv = w.qkv.slice_rows(0..range.len())?;
+                    layer.qkv_proj.record(r, &x, None, &qkv);
+                    r.split_heads(&qkv, start, layout, span, &w.queries, cache);
+                }
+                r.attention(&w.queries, cache, span, attention, &w.attended);
+                taps.attend(gpu, r, i, &w.queries, cache, span, attention, seen)?;
+            }
             let norm = layer.after_attention.as_ref();
             self.record_branch(r, w, &w.attended, &layer.o_proj, norm, 0..w.hidden.rows())?;
-            record_norm(r, w, norm, eps);
-
-            r.rms_norm(&w.hidden, &layer.before_mlp, eps, false, &w.normed);
-            let norm = layer.after_mlp.as_ref();
-            self.record_mlp(r, w, layer, norm)?;
-            record_norm(r, w, norm, eps);
-            taps.tap(gpu, r, || format!("text.layer_out.{i}"), &w.hidden)?;
+            self.record_norms(r, w, norm, &layer.before_mlp, &w.normed);
+            self.record_mlp(r, w, layer)?;
+            pending = layer.after_mlp.as_ref();
         }
-        Ok(())
+        match normed {
+            Some(normed) => self.record_norms(r, w, pending, &self.norm, normed),
+            None => self.record_norm(r, w, pending),
+        }
+        let last = self.layers.len().saturating_sub(1);
+        taps.tap(gpu, r, || format!("text.layer_out.{last}"), &w.hidden)
+    }
+
+    /// Adds the branch after its norm, if it waits for one.
+    fn record_norm(&self, r: &mut Recorder, w: &Workspace, pending: Option<&Tensor>) {
+        if let Some(norm) = pending {
+            let eps = self.config.rms_norm_eps as f32;
+            r.rms_norm(&w.branch, norm, eps, true, &w.hidden);
+        }
+    }
+
+    /// The same, and then the next norm of the residual stream into `y`.
+    fn record_norms(
+        &self,
+        r: &mut Recorder,
+        w: &Workspace,
+        pending: Option<&Tensor>,
+        next: &Tensor,
+        y: &Tensor,
+    ) {
+        let eps = self.config.rms_norm_eps as f32;
+        match pending {
+            Some(norm) => r.rms_norm_twice(&w.branch, norm, &w.hidden, next, eps, y),
+            None => r.rms_norm(&w.hidden, next, eps, false, y),
+        }
     }
 
     /// down(gelu(gate(x)) * up(x)), in stretches of rows so that no activation grows with the
     /// product of a long prompt and a wide MLP.
-    fn record_mlp(
-        &self,
-        r: &mut Recorder,
-        w: &Workspace,
-        layer: &Layer,
-        norm: Option<&Tensor>,
-    ) -> Result<(), GpuError> {
+    fn record_mlp(&self, r: &mut Recorder, w: &Workspace, layer: &Layer) -> Result<(), GpuError> {
         let rows = w.hidden.rows();
-        for start in (0..rows).step_by(w.gate.rows().max(1)) {
-            let range = start..(start + w.gate.rows()).min(rows);
+        for start in (0..rows).step_by(w.gated.rows().max(1)) {
+            let range = start..(start + w.gated.rows()).min(rows);
             let x = w.normed.slice_rows(range.clone())?;
-            let gate = w.gate.slice_rows(0..range.len())?;
-            let up = w.up.slice_rows(0..range.len())?;
-            r.linear(&x, &layer.gate_proj, Linear::default(), &gate);
-            r.linear(&x, &layer.up_proj, Linear::default(), &up);
-            r.geglu(&up, &gate);
-            self.record_branch(r, w, &gate, &layer.down_proj, norm, range)?;
+            let gated = w.gated.slice_rows(0..range.len())?;
+            if let Some(gate_up) = layer.gate_up_proj.whole()
+                && range.len() == 1
+            {
+                r.linear_geglu(&x, gate_up, &gated);
+            } else {
+                let gate_up = w.gate_up.slice_rows(0..range.len())?;
+                layer.gate_up_proj.record(r, &x, None, &gate_up);
+                r.geglu(&gate_up, &gated);
+            }
+            let norm = layer.after_mlp.as_ref();
+            self.record_branch(r, w, &gated, &layer.down_proj, norm, range)?;
         }
         Ok(())
     }
@@ -270,6 +299,11 @@ impl Decoder {
         r.copy_row(&w.hidden, w.hidden.rows() - 1, &w.last);
         let eps = self.config.rms_norm_eps as f32;
         r.rms_norm(&w.last, &self.norm, eps, false, &w.last_normed);
+        self.record_last_head(r, w);
+    }
+
+    /// Records the head for the one row that the workspace holds after its final norm.
+    pub(crate) fn record_last_head(&self, r: &mut Recorder, w: &Workspace) {
         r.linear(&w.last_normed, self.head(), Linear::default(), &w.logits);
     }
 
@@ -294,13 +328,12 @@ impl Decoder {
     }
 }
 
-fn record_norm(r: &mut Recorder, w: &Workspace, norm: Option<&Tensor>, eps: f32) {
-    if let Some(norm) = norm {
-        r.rms_norm(&w.branch, norm, eps, true, &w.hidden);
-    }
+/// Numbers in a row of queries, keys and values.
+pub(crate) fn qkv_width(config: &TextConfig) -> usize {
+    (config.num_attention_heads + 2 * config.num_key_value_heads) * config.head_dim
 }
 
-/// Rows of the MLP's activations, whole tiles of eight.
-pub(crate) fn mlp_stretch(intermediate_size: usize) -> usize {
-    (MLP_BYTES / (4 * intermediate_size.max(1)) / 8 * 8).max(8)
+/// Rows of an activation that is so wide, whole tiles of eight.
+pub(crate) fn stretch(width: usize) -> usize {
+    (WIDE_BYTES / (4 * width.max(1)) / 8 * 8).max(8)
 }

@@ -1,7 +1,7 @@
 use paligemma_checkpoint::{Config, Storage};
 use paligemma_gpu::AdapterInfo;
 
-use crate::decoder::mlp_stretch;
+use crate::decoder::{qkv_width, stretch};
 
 /// Something that does not fit an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub fn misfits<'t>(
     let patches = vision.num_patches() as u64;
     let widest = (text.num_attention_heads * text.head_dim).max(text.hidden_size);
     let kv = text.num_key_value_heads * text.head_dim.next_multiple_of(4);
-    let stretch = mlp_stretch(text.intermediate_size).min(tokens) as u64;
+    let (qkv, gate_up) = (qkv_width(text), 2 * text.intermediate_size);
+    let stretched = |width: usize| stretch(width).min(tokens) as u64 * padded(width) * 4;
     let pixels = (vision.num_channels * vision.image_size * vision.image_size) as u64;
     needs.extend([
         (
@@ -48,14 +49,15 @@ pub fn misfits<'t>(
             rows * padded(widest) * 4,
         ),
         ("keys of a layer".into(), rows * kv as u64 * 4),
+        ("queries, keys and values of a layer".into(), stretched(qkv)),
         (
             "activations of the decoder's MLP".into(),
-            stretch * padded(text.intermediate_size) * 4,
+            stretched(gate_up),
         ),
         ("logits of a token".into(), padded(text.vocab_size) * 4),
         (
-            "activations of the vision tower's MLP".into(),
-            patches * padded(vision.intermediate_size) * 4,
+            "activations of the vision tower".into(),
+            patches * padded(vision.intermediate_size.max(3 * vision.hidden_size)) * 4,
         ),
         ("pixel values".into(), pixels * 4),
     ]);

@@ -12,6 +12,7 @@ mod model;
 mod pass;
 mod picking;
 mod session;
+mod stack;
 mod taps;
 mod vision;
 mod weights;

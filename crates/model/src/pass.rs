@@ -143,7 +143,7 @@ impl Session {
         let seen = self.position + w.hidden.rows();
         model
             .decoder
-            .record_layers(gpu, &mut r, w, &self.memory, seen, taps)?;
+            .record_layers(gpu, &mut r, w, &self.memory, seen, None, taps)?;
         if taps.is_wanted() {
             let normed = model.decoder.record_final_norm(&mut r, w);
             taps.tap(gpu, &mut r, || "text.final_norm".to_owned(), &normed)?;

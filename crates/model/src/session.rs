@@ -276,7 +276,7 @@ impl Session {
         taps.tap(gpu, &mut r, || "text.inputs_embeds".to_owned(), &w.hidden)?;
         model
             .decoder
-            .record_layers(gpu, &mut r, w, &self.memory, ids.len(), taps)?;
+            .record_layers(gpu, &mut r, w, &self.memory, ids.len(), None, taps)?;
         model.decoder.record_logits(&mut r, w);
         r.copy(&w.logits, &self.first);
         let to = (&self.token, &self.memory.span, ids.len());
@@ -313,10 +313,11 @@ fn record_step(
     let gpu = &model.gpu;
     let mut r = gpu.recorder();
     model.decoder.record_embedding(&mut r, token, &w.hidden);
+    let normed = Some(&w.last_normed);
     model
         .decoder
-        .record_layers(gpu, &mut r, w, memory, 0, &mut Taps::none())?;
-    model.decoder.record_logits(&mut r, w);
+        .record_layers(gpu, &mut r, w, memory, 0, normed, &mut Taps::none())?;
+    model.decoder.record_last_head(&mut r, w);
     picker.record(&mut r, &w.logits, (token, &memory.span, 1));
     Ok(r.finish()?)
 }

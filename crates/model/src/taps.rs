@@ -105,6 +105,11 @@ impl Taps {
         matches!(self.wanted, Wanted::Everything)
     }
 
+    /// Attention weights are wanted of some layer.
+    pub(crate) fn attends(&self) -> bool {
+        self.attentions != Layers::None
+    }
+
     /// What was copied, in the order of computation: name and `[tokens, features]`.
     #[must_use]
     pub fn take(&mut self) -> Vec<(String, Tensor)> {

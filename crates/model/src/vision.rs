@@ -2,6 +2,7 @@ use paligemma_checkpoint::VisionConfig;
 use paligemma_gpu::{Attention, Gpu, GpuError, Heads, Indices, Linear, Matrix, Recorder, Tensor};
 
 use crate::error::ModelError;
+use crate::stack::{self, Stack};
 use crate::taps::Taps;
 use crate::weights::Weights;
 
@@ -17,9 +18,8 @@ pub(crate) struct VisionTower {
 
 struct Layer {
     layer_norm1: LayerNorm,
-    q_proj: Affine,
-    k_proj: Affine,
-    v_proj: Affine,
+    qkv_proj: Stack,  // [3 * hidden, hidden]
+    qkv_bias: Tensor, // [3 * hidden]
     out_proj: Affine,
     layer_norm2: LayerNorm,
     fc1: Affine,
@@ -65,18 +65,16 @@ impl LayerNorm {
 
 impl Layer {
     fn new(weights: &mut Weights, name: &str) -> Result<Self, ModelError> {
+        let qkv_proj = weights.stack(&format!("{name}.{}.weight", stack::QKV))?;
+        let qkv_bias = weights.vector(&format!("{name}.{}.bias", stack::QKV))?;
         let mut affine = |part: &str| Affine::new(weights, &format!("{name}.{part}"));
-        let q_proj = affine("self_attn.q_proj")?;
-        let k_proj = affine("self_attn.k_proj")?;
-        let v_proj = affine("self_attn.v_proj")?;
         let out_proj = affine("self_attn.out_proj")?;
         let fc1 = affine("mlp.fc1")?;
         let fc2 = affine("mlp.fc2")?;
         Ok(Self {
             layer_norm1: LayerNorm::new(weights, &format!("{name}.layer_norm1"))?,
-            q_proj,
-            k_proj,
-            v_proj,
+            qkv_proj,
+            qkv_bias,
             out_proj,
             layer_norm2: LayerNorm::new(weights, &format!("{name}.layer_norm2"))?,
             fc1,
@@ -127,11 +125,7 @@ impl VisionTower {
         taps.tap(gpu, r, || "vision.embeddings".to_owned(), &hidden)?;
 
         let normed = tensor("vision normed", hidden_size)?;
-        let [query, key, value] = [
-            tensor("vision query", hidden_size)?,
-            tensor("vision key", hidden_size)?,
-            tensor("vision value", hidden_size)?,
-        ];
+        let qkv = tensor("vision queries, keys, values", 3 * hidden_size)?;
         let attended = tensor("vision attended", hidden_size)?;
         let intermediate = tensor("vision intermediate", config.intermediate_size)?;
         let queries = gpu.queries(heads, patches, head_dim)?;
@@ -159,10 +153,8 @@ impl VisionTower {
         for (i, layer) in self.layers.iter().enumerate() {
             let norm = &layer.layer_norm1;
             r.layer_norm(&hidden, &norm.weight, &norm.bias, eps, &normed);
-            layer.q_proj.forward(r, &normed, &query);
-            layer.k_proj.forward(r, &normed, &key);
-            layer.v_proj.forward(r, &normed, &value);
-            r.split_heads([&query, &key, &value], layout, span, &queries, &cache);
+            layer.qkv_proj.record(r, &normed, Some(&layer.qkv_bias), &qkv);
+            r.split_heads(&qkv, 0, layout, span, &queries, &cache);
             r.attention(&queries, &cache, span, attention, &attended);
             taps.attend(gpu, r, i, &queries, &cache, span, attention, patches)?;
             layer.out_proj.record(r, &attended, residual, &hidden);

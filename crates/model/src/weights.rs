@@ -7,6 +7,7 @@ use paligemma_checkpoint::{
 use paligemma_gpu::{Gpu, HostBytes, Matrix, Tensor};
 
 use crate::error::ModelError;
+use crate::stack::{self, Stack, Stored};
 
 /// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
 const PIECE: usize = 16 << 20;
@@ -21,35 +22,70 @@ const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_
 ///
 /// Matrices are packed as the recipe says, on their way; norms, biases and the position embedding
 /// are widened to f32.
+///
+/// Projections of the same numbers are kept as one matrix (`stack.rs`), under the name of the
+/// whole; `places` tells where each of them lies.
 pub(crate) struct Weights {
     matrices: HashMap<String, Matrix>,
     vectors: HashMap<String, Tensor>,
+    places: HashMap<String, (String, usize)>,
 }
 
 impl Weights {
     /// Room for these tensors.
-    async fn allocate<'t>(
-        gpu: &Gpu,
-        tensors: impl Iterator<Item = (&'t str, usize, usize, Storage)>,
-    ) -> Result<Self, ModelError> {
+    pub(crate) async fn allocate(gpu: &Gpu, tensors: &[Stored<'_>]) -> Result<Self, ModelError> {
         let mut weights = Self {
             matrices: HashMap::new(),
             vectors: HashMap::new(),
+            places: HashMap::new(),
         };
-        for (name, rows, columns, storage) in tensors {
+        let shapes: HashMap<_, _> = tensors
+            .iter()
+            .map(|(name, rows, columns, storage)| (*name, (*rows, *columns, *storage)))
+            .collect();
+        for &(name, rows, columns, storage) in tensors {
+            let find = |part: &str| shapes.get(part).copied();
+            let (name, rows, columns) = match stack::place(name, find) {
+                None => (name.to_owned(), rows, columns),
+                Some(place) => {
+                    let at = (place.whole.clone(), place.before);
+                    weights.places.insert(name.to_owned(), at);
+                    (place.whole, place.rows, place.columns)
+                }
+            };
             match storage {
-                Storage::Numbers => {
-                    let vector = gpu.tensor(name, rows, columns)?;
-                    weights.vectors.insert(name.to_owned(), vector);
+                Storage::Numbers if !weights.vectors.contains_key(&name) => {
+                    let vector = gpu.tensor(&name, rows, columns)?;
+                    weights.vectors.insert(name, vector);
                 }
-                Storage::Matrix(precision) => {
-                    let matrix = gpu.matrix(name, rows, columns, precision)?;
-                    weights.matrices.insert(name.to_owned(), matrix);
+                Storage::Matrix(precision) if !weights.matrices.contains_key(&name) => {
+                    let matrix = gpu.matrix(&name, rows, columns, precision)?;
+                    weights.matrices.insert(name, matrix);
                 }
+                _ => {} // the whole is there already
             }
         }
         gpu.finish().await?;
         Ok(weights)
+    }
+
+    /// Where rows of a tensor go: the matrix and its row of the tensor's first one.
+    fn matrix_of(&self, name: &str) -> Option<(&Matrix, usize)> {
+        match self.places.get(name) {
+            Some((whole, before)) => Some((self.matrices.get(whole)?, *before)),
+            None => Some((self.matrices.get(name)?, 0)),
+        }
+    }
+
+    /// Where the numbers of a vector of so many columns go.
+    fn vector_of(&self, name: &str, columns: usize) -> Result<Option<Tensor>, ModelError> {
+        let Some((whole, before)) = self.places.get(name) else {
+            return Ok(self.vectors.get(name).cloned());
+        };
+        match self.vectors.get(whole) {
+            Some(vector) => Ok(Some(vector.slice_columns(*before..before + columns)?)),
+            None => Ok(None),
+        }
     }
 
     /// Sends a packed model to the GPU, piece by piece; `progress` hears the bytes so far.
@@ -62,14 +98,15 @@ impl Weights {
         P::Piece: HostBytes,
     {
         let plan = &pieces.manifest().plan;
-        let weights = Self::allocate(
-            gpu,
-            plan.tensors.iter().map(|tensor| {
+        let tensors: Vec<_> = plan
+            .tensors
+            .iter()
+            .map(|tensor| {
                 let (rows, columns) = tensor.extent();
                 (tensor.name.as_str(), rows, columns, tensor.storage)
-            }),
-        )
-        .await?;
+            })
+            .collect();
+        let weights = Self::allocate(gpu, &tensors).await?;
         let count = plan.pieces();
         let read = async |index| match index < count {
             true => pieces.piece(index).await.map(Some),
@@ -84,7 +121,9 @@ impl Weights {
             };
             let upload = async {
                 for (tensor, span) in plan.spans_of(index) {
-                    weights.write_span(gpu, &plan.tensors[tensor].name, span, &piece)?;
+                    let tensor = &plan.tensors[tensor];
+                    let (_, columns) = tensor.extent();
+                    weights.write_span(gpu, (&tensor.name, columns), span, &piece)?;
                 }
                 let bytes = plan.piece_len(index) as u64;
                 loaded += bytes;
@@ -108,15 +147,16 @@ impl Weights {
     fn write_span(
         &self,
         gpu: &Gpu,
-        name: &str,
+        (name, columns): (&str, usize),
         span: Span,
         piece: &impl HostBytes,
     ) -> Result<(), ModelError> {
         let rows = span.row..span.row + span.rows;
-        if let Some(matrix) = self.matrices.get(name) {
+        if let Some((matrix, before)) = self.matrix_of(name) {
+            let rows = before + rows.start..before + rows.end;
             gpu.write_packed_rows(matrix, rows, piece, span.weights, span.scales)?;
-        } else if let Some(vector) = self.vectors.get(name) {
-            gpu.write_packed_numbers(vector, rows, piece, span.weights)?;
+        } else if let Some(vector) = self.vector_of(name, columns)? {
+            gpu.write_packed_numbers(&vector, rows, piece, span.weights)?;
         }
         Ok(())
     }
@@ -129,14 +169,14 @@ impl Weights {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
         let tensors = checkpoint.tensors();
-        let weights = Self::allocate(
-            gpu,
-            tensors.iter().map(|tensor| {
+        let stored: Vec<_> = tensors
+            .iter()
+            .map(|tensor| {
                 let storage = recipe.storage_of(tensor);
                 (tensor.name.as_str(), tensor.rows(), tensor.cols(), storage)
-            }),
-        )
-        .await?;
+            })
+            .collect();
+        let weights = Self::allocate(gpu, &stored).await?;
 
         let mut loaded = 0;
         let mut in_flight = 0;
@@ -145,7 +185,7 @@ impl Weights {
         while let Some(slice) = slices.next().await? {
             let bytes = slice.bytes.len() as u64;
             if let Some(tensor) = tensors.get(slice.tensor) {
-                if let Some(matrix) = weights.matrices.get(&tensor.name) {
+                if let Some((matrix, before)) = weights.matrix_of(&tensor.name) {
                     let to = matrix.precision();
                     pack(to, tensor.dtype, tensor.cols(), &slice.bytes, &mut packed).map_err(
                         |reason| ModelError::Quantize {
@@ -153,9 +193,10 @@ impl Weights {
                             reason: reason.in_rows_from(slice.rows.start),
                         },
                     )?;
-                    gpu.write_matrix(matrix, slice.rows, &packed)?;
-                } else if let Some(vector) = weights.vectors.get(&tensor.name) {
-                    gpu.write_widened(vector, slice.rows.start, tensor.dtype, &slice.bytes)?;
+                    let rows = before + slice.rows.start..before + slice.rows.end;
+                    gpu.write_matrix(matrix, rows, &packed)?;
+                } else if let Some(vector) = weights.vector_of(&tensor.name, tensor.cols())? {
+                    gpu.write_widened(&vector, slice.rows.start, tensor.dtype, &slice.bytes)?;
                 }
             }
             loaded += bytes;
@@ -172,6 +213,16 @@ impl Weights {
 
     pub(crate) fn matrix(&mut self, name: &str) -> Result<Matrix, ModelError> {
         self.matrices.remove(name).ok_or_else(|| absent(name))
+    }
+
+    /// Projections of the same numbers, by the name of the whole.
+    pub(crate) fn stack(&mut self, whole: &str) -> Result<Stack, ModelError> {
+        if let Some(matrix) = self.matrices.remove(whole) {
+            return Ok(Stack(vec![matrix]));
+        }
+        let parts = stack::names_of_parts(whole);
+        let parts = parts.iter().map(|part| self.matrix(part));
+        Ok(Stack(parts.collect::<Result<_, _>>()?))
     }
 
     pub(crate) fn optional_matrix(&mut self, name: &str) -> Option<Matrix> {

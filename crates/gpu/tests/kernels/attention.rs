@@ -7,7 +7,7 @@ use crate::support::{bounds, upload};
 use crate::twins::attention::{self as twin, Shape};
 
 /// Heads, key and value heads, head dimension; rows, index of the first, prefix, capacity.
-const fn shape(heads: [usize; 3], rows: [usize; 4]) -> Shape {
+pub(crate) const fn shape(heads: [usize; 3], rows: [usize; 4]) -> Shape {
     Shape {
         heads: heads[0],
         kv_heads: heads[1],
@@ -22,14 +22,14 @@ const fn shape(heads: [usize; 3], rows: [usize; 4]) -> Shape {
     }
 }
 
-const fn windowed(window: usize, shape: Shape) -> Shape {
+pub(crate) const fn windowed(window: usize, shape: Shape) -> Shape {
     Shape {
         window: Some(window),
         ..shape
     }
 }
 
-const fn capped(cap: f32, shape: Shape) -> Shape {
+pub(crate) const fn capped(cap: f32, shape: Shape) -> Shape {
     Shape {
         cap: Some(cap),
         ..shape

@@ -47,9 +47,10 @@ pub(crate) fn geglu() {
         for (gate, special) in gate.iter_mut().zip([0.0, -0.31, 0.32, 100.0, -100.0, 1e5]) {
             *gate = special;
         }
-        let target = Target::holding(&gpu, columns, &gate);
-        let up_gpu = input(&gpu, columns, &up);
-        run(&gpu, |r| r.geglu(&up_gpu, &target.view));
+        let target = Target::poisoned(&gpu, rows, columns);
+        let both = side_by_side(&gate, &up, columns);
+        let both = input(&gpu, 2 * columns, &both);
+        run(&gpu, |r| r.geglu(&both, &target.view));
         let actual = target.read(&gpu);
 
         let expected = twins::geglu::geglu(&up, &gate);
@@ -62,7 +63,12 @@ pub(crate) fn geglu() {
             assert_differs("gelu of up", &actual, &swapped);
         }
     }
-    assert_eq!(many(256, |r, x, y| r.geglu(x, y)), [120.0; 64]);
+}
+
+/// Rows of gates, then of ups.
+fn side_by_side(gate: &[f32], up: &[f32], columns: usize) -> Vec<f32> {
+    let rows = gate.chunks(columns).zip(up.chunks(columns));
+    rows.flat_map(|(gate, up)| [gate, up].concat()).collect()
 }
 
 pub(crate) fn soft_cap() {

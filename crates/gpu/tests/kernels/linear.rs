@@ -1,5 +1,5 @@
 use paligemma_checkpoint::Precision;
-use paligemma_gpu::{Gpu, Linear};
+use paligemma_gpu::{Gpu, Linear, MatmulVariant, Variants};
 
 use super::device::{Target, input, open, read, run};
 use crate::support::compare::{assert_agrees, assert_differs};
@@ -40,12 +40,28 @@ fn cases(rng: &mut Rng, rows: &[usize]) -> Vec<Case> {
 }
 
 pub(crate) fn matmul(precision: Precision) {
+    matmul_on(&open_for(MatmulVariant::Registers), precision);
+}
+
+pub(crate) fn matmul_tiled(precision: Precision) {
+    matmul_on(&open_for(MatmulVariant::Tiled), precision);
+}
+
+fn open_for(matmul: MatmulVariant) -> Gpu {
     let gpu = open();
+    gpu.set_variants(Variants {
+        matmul,
+        ..gpu.variants()
+    });
+    gpu
+}
+
+fn matmul_on(gpu: &Gpu, precision: Precision) {
     let mut rng = Rng::new(10);
     for case in cases(&mut rng, &ROWS) {
-        check(&gpu, &mut rng, precision, &case);
+        check(gpu, &mut rng, precision, &case);
     }
-    mistakes(&gpu, 33, precision);
+    mistakes(gpu, 33, precision);
 }
 
 pub(crate) fn matvec(precision: Precision) {
@@ -66,6 +82,73 @@ pub(crate) fn matvec(precision: Precision) {
     check(&gpu, &mut rng, precision, &long);
     mistakes(&gpu, 1, precision);
     many(&gpu, precision);
+    beside(&gpu, precision);
+}
+
+/// Rows of whole chunks of 32 inputs, read 16 bytes at a time; any number of invocations a team.
+pub(crate) fn matvec_wide(precision: Precision) {
+    let gpu = open();
+    let mut rng = Rng::new(25);
+    for (lanes, columns) in [1, 2, 4, 8, 16, 32, 64]
+        .into_iter()
+        .zip([64, 128, 192, 256, 512, 1152, 4608])
+    {
+        gpu.set_variants(Variants {
+            matvec_lanes: lanes,
+            ..gpu.variants()
+        });
+        assert_eq!(gpu.variants().matvec_lanes, lanes);
+        for outputs in [1, 2, 33, 101] {
+            let case = Case {
+                rows: 1,
+                columns,
+                outputs,
+                bias: outputs > 2,
+                gelu: outputs == 33,
+                accumulate: outputs == 101,
+            };
+            check(&gpu, &mut rng, precision, &case);
+        }
+    }
+    let many = Variants {
+        matvec_lanes: 1000,
+        ..gpu.variants()
+    };
+    gpu.set_variants(many);
+    assert_eq!(gpu.variants().matvec_lanes, 64);
+}
+
+/// Outputs into some columns of a wider row, whose bias is of the whole.
+fn beside(gpu: &Gpu, precision: Precision) {
+    let mut rng = Rng::new(27);
+    let (columns, outputs, first) = (upload::columns(precision, 9), 5, 3);
+    let x = rng.numbers(columns, 1.0);
+    let (w_gpu, w) = upload::matrix(
+        gpu,
+        outputs,
+        columns,
+        precision,
+        &rng.numbers(outputs * columns, 1.0),
+    );
+    let bias = rng.numbers(11, 2.0);
+    let target = Target::holding(gpu, 11, &[7.0; 11]);
+    let (x_gpu, bias_gpu) = (input(gpu, columns, &x), upload::tensor(gpu, 11, &bias));
+    let then = Linear {
+        bias: Some(&bias_gpu),
+        first_column: Some(first),
+        ..Linear::default()
+    };
+    run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
+    let actual = target.read(gpu);
+    let then = Then {
+        bias: Some(&bias[first..first + outputs]),
+        gelu: None,
+        accumulate: None,
+    };
+    let expected = bounds::linear(&dots(&x, &w, columns), columns, outputs, then);
+    assert_agrees("beside", &actual[first..first + outputs], &expected);
+    let others = [&actual[..first], &actual[first + outputs..]].concat();
+    assert_eq!(others, [7.0; 6]);
 }
 
 fn dots(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
@@ -101,6 +184,7 @@ fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, case: &Case) {
         bias: case.bias.then_some(&bias_gpu),
         gelu: case.gelu,
         accumulate: case.accumulate,
+        first_column: None,
     };
     run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
 
@@ -137,6 +221,7 @@ fn mistakes(gpu: &Gpu, rows: usize, precision: Precision) {
         bias: Some(&bias_gpu),
         gelu: true,
         accumulate: true,
+        first_column: None,
     };
     run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
     let actual = target.read(gpu);

@@ -11,8 +11,10 @@ mod twins;
 mod argmax;
 mod attention;
 mod conv;
+mod decode_attention;
 mod device;
 mod elementwise;
+mod geglu;
 mod linear;
 mod misfits;
 mod norms;
@@ -30,6 +32,10 @@ use paligemma_checkpoint::Precision;
 const Q8: Precision = Precision::Q8 { group: 16 };
 const Q4: Precision = Precision::Q4 { group: 32 };
 const INT4: Precision = Precision::Int4 { group: 8 };
+// Groups that can be read 32 inputs at a time.
+const WIDE_Q8: Precision = Precision::Q8 { group: 32 };
+const WIDE_Q4: Precision = Precision::Q4 { group: 32 };
+const WIDE_INT4: Precision = Precision::Int4 { group: 64 };
 
 /// One test for each shader, named as it is, and the list of these names.
 macro_rules! kernels {
@@ -57,6 +63,7 @@ kernels! {
     conv => conv::conv();
     conv_transposed => conv::conv_transposed();
     cross_entropy => weights::cross_entropy();
+    decode_attention => decode_attention::decode_attention();
     digits => picking::levels();
     digits_parts => picking::thresholds();
     draw => picking::draws();
@@ -77,15 +84,35 @@ kernels! {
     matmul_int4 => linear::matmul(INT4);
     matmul_q4 => linear::matmul(Q4);
     matmul_q8 => linear::matmul(Q8);
+    matmul_tiled_bf16 => linear::matmul_tiled(Precision::BF16);
+    matmul_tiled_f16 => linear::matmul_tiled(Precision::F16);
+    matmul_tiled_f32 => linear::matmul_tiled(Precision::F32);
+    matmul_tiled_int4 => linear::matmul_tiled(INT4);
+    matmul_tiled_q4 => linear::matmul_tiled(Q4);
+    matmul_tiled_q8 => linear::matmul_tiled(Q8);
     matvec_bf16 => linear::matvec(Precision::BF16);
     matvec_f16 => linear::matvec(Precision::F16);
     matvec_f32 => linear::matvec(Precision::F32);
+    matvec_geglu_bf16 => geglu::linear_geglu(Precision::BF16, 8);
+    matvec_geglu_f16 => geglu::linear_geglu(Precision::F16, 8);
+    matvec_geglu_f32 => geglu::linear_geglu(Precision::F32, 8);
+    matvec_geglu_int4 => geglu::linear_geglu(INT4, 8);
+    matvec_geglu_int4_wide => geglu::linear_geglu(WIDE_INT4, 32);
+    matvec_geglu_q4 => geglu::linear_geglu(Q4, 8);
+    matvec_geglu_q4_wide => geglu::linear_geglu(WIDE_Q4, 32);
+    matvec_geglu_q8 => geglu::linear_geglu(Q8, 8);
+    matvec_geglu_q8_wide => geglu::linear_geglu(WIDE_Q8, 32);
     matvec_int4 => linear::matvec(INT4);
+    matvec_int4_wide => linear::matvec_wide(WIDE_INT4);
     matvec_q4 => linear::matvec(Q4);
+    matvec_q4_wide => linear::matvec_wide(WIDE_Q4);
     matvec_q8 => linear::matvec(Q8);
+    matvec_q8_wide => linear::matvec_wide(WIDE_Q8);
+    merge_attention => decode_attention::merge_attention();
     patchify => rows::patchify();
     process_logits => picking::process_logits();
     rms_norm => norms::rms_norm();
+    rms_norm_twice => norms::rms_norm_twice();
     scatter_rows => rows::scatter_rows();
     soft_cap => elementwise::soft_cap();
     split_heads => split_heads::split_heads();

@@ -178,6 +178,8 @@ fn elementwise() {
         refused(&gpu, "add", |r| r.add(&x, &y));
         refused(&gpu, "geglu", |r| r.geglu(&x, &y));
     }
+    let y = tensor(&gpu, 3, 2);
+    refused(&gpu, "geglu", |r| r.geglu(&x, &y));
 }
 
 #[test]
@@ -194,6 +196,13 @@ fn norms() {
         });
         refused(&gpu, "layer_norm", |r| {
             r.layer_norm(&x, &scale, &scale, 1e-6, &y)
+        });
+        let (hidden, right) = (t(2, 4), t(1, 4));
+        refused(&gpu, "rms_norm_twice", |r| {
+            r.rms_norm_twice(&x, &scale, &hidden, &right, 1e-6, &y)
+        });
+        refused(&gpu, "rms_norm_twice", |r| {
+            r.rms_norm_twice(&x, &right, &y, &scale, 1e-6, &hidden)
         });
     }
     let (x, scale, shift) = (t(2, 4), t(1, 4), t(1, 3));
@@ -223,7 +232,7 @@ fn split_heads() {
     let cache = gpu.kv_cache(2, 5, 6).unwrap();
     let q = gpu.queries(4, 3, 6).unwrap();
     let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
-    let (query, kv) = (tensor(&gpu, 3, 24), tensor(&gpu, 3, 12));
+    let x = tensor(&gpu, 3, 48);
     let how = Heads {
         heads: 4,
         kv_heads: 2,
@@ -232,26 +241,26 @@ fn split_heads() {
     };
     let name = "split_heads";
     let mut right = gpu.recorder();
-    right.split_heads([&query, &kv, &kv], how, &span, &q, &cache);
+    right.split_heads(&x, 0, how, &span, &q, &cache);
     assert!(right.finish().is_ok());
 
-    let narrow = tensor(&gpu, 3, 11);
-    let few = tensor(&gpu, 2, 12);
+    let narrow = tensor(&gpu, 3, 47);
     refused(&gpu, name, |r| {
-        r.split_heads([&narrow, &kv, &kv], how, &span, &q, &cache)
+        r.split_heads(&narrow, 0, how, &span, &q, &cache)
     });
     refused(&gpu, name, |r| {
-        r.split_heads([&query, &narrow, &kv], how, &span, &q, &cache)
+        r.split_heads(&x, 1, how, &span, &q, &cache)
     });
     refused(&gpu, name, |r| {
-        r.split_heads([&query, &kv, &few], how, &span, &q, &cache)
+        r.split_heads(&x, 0, how, &short, &q, &cache)
     });
-    refused(&gpu, name, |r| {
-        r.split_heads([&query, &kv, &kv], how, &short, &q, &cache)
-    });
-    for q in [gpu.queries(4, 2, 6).unwrap(), gpu.queries(4, 3, 5).unwrap()] {
+    for q in [
+        gpu.queries(4, 2, 6).unwrap(),
+        gpu.queries(4, 3, 5).unwrap(),
+        gpu.queries(5, 3, 6).unwrap(),
+    ] {
         refused(&gpu, name, |r| {
-            r.split_heads([&query, &kv, &kv], how, &span, &q, &cache)
+            r.split_heads(&x, 0, how, &span, &q, &cache)
         });
     }
     for cache in [
@@ -260,9 +269,73 @@ fn split_heads() {
         gpu.kv_cache(2, 2, 6).unwrap(),
     ] {
         refused(&gpu, name, |r| {
-            r.split_heads([&query, &kv, &kv], how, &span, &q, &cache)
+            r.split_heads(&x, 0, how, &span, &q, &cache)
         });
     }
+}
+
+#[test]
+fn decode_attention() {
+    let gpu = open();
+    let cache = gpu.kv_cache(2, 5, 6).unwrap();
+    let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
+    let (x, y) = (tensor(&gpu, 1, 48), tensor(&gpu, 1, 24));
+    let layout = Heads {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        rotary: None,
+    };
+    let how = Attention {
+        heads: 4,
+        scale: 1.0,
+        soft_cap: None,
+        window: None,
+    };
+    let mut right = gpu.recorder();
+    right.decode_attention(&x, layout, &cache, &span, how, &y);
+    assert!(right.finish().is_ok());
+
+    let refused = |record: &dyn Fn(&mut paligemma_gpu::Recorder)| {
+        refused(&gpu, "decode_attention", |r| record(r));
+    };
+    let (two, narrow) = (tensor(&gpu, 2, 48), tensor(&gpu, 1, 23));
+    let table = gpu.rotary_table(5, 6, 10_000.0).unwrap();
+    let turned = Heads {
+        rotary: Some((&table, 1)),
+        ..layout
+    };
+    refused(&|r| r.decode_attention(&two, layout, &cache, &span, how, &y));
+    refused(&|r| r.decode_attention(&x, layout, &cache, &span, how, &narrow));
+    refused(&|r| r.decode_attention(&x, layout, &cache, &short, how, &y));
+    refused(&|r| r.decode_attention(&x, turned, &cache, &span, how, &y));
+    refused(&|r| r.decode_attention_in(0, &x, layout, &cache, &span, how, &y));
+    let fewer = Attention { heads: 2, ..how };
+    refused(&|r| r.decode_attention(&x, layout, &cache, &span, fewer, &y));
+    let other = gpu.kv_cache(1, 5, 6).unwrap();
+    refused(&|r| r.decode_attention(&x, layout, &other, &span, how, &y));
+}
+
+#[test]
+fn linear_geglu() {
+    let gpu = open();
+    let w = gpu.matrix("w", 6, 8, Precision::F16).unwrap();
+    let (x, y) = (tensor(&gpu, 1, 8), tensor(&gpu, 1, 3));
+    let mut right = gpu.recorder();
+    right.linear_geglu(&x, &w, &y);
+    assert!(right.finish().is_ok());
+    let odd = gpu.matrix("w", 7, 8, Precision::F16).unwrap();
+    let (two, both) = (tensor(&gpu, 2, 8), tensor(&gpu, 1, 6));
+    for (x, w, y) in [(&x, &odd, &y), (&two, &w, &y), (&x, &w, &both)] {
+        refused(&gpu, "matvec_geglu_f16", |r| r.linear_geglu(x, w, y));
+    }
+    let small = super::device::open_with(Some(256));
+    let split = small.matrix("w", 32, 8, Precision::F16).unwrap();
+    assert_eq!(split.shard_count(), 2);
+    let (x, y) = (tensor(&small, 1, 8), tensor(&small, 1, 16));
+    refused(&small, "matvec_geglu_f16", |r| {
+        r.linear_geglu(&x, &split, &y)
+    });
 }
 
 #[test]
@@ -349,6 +422,12 @@ fn views_and_uploads() {
     }
     let view = x.slice_rows(8..16).unwrap();
     assert!(gpu.write(&view, 8, &[0.0; 4]).is_err());
+
+    let row = tensor(&gpu, 1, 9);
+    for (start, end) in [(0, 10), (5, 4), (10, 10)] {
+        assert!(row.slice_columns(start..end).is_err(), "{start}..{end}");
+    }
+    assert!(x.slice_columns(0..2).is_err(), "of several rows");
 
     let indices = gpu.indices("indices", 2).unwrap();
     assert!(gpu.write_indices(&indices, &[1, 2, 3]).is_err());

@@ -63,6 +63,54 @@ pub(crate) fn rms_norm() {
     }
 }
 
+pub(crate) fn rms_norm_twice() {
+    let gpu = open();
+    let mut rng = Rng::new(45);
+    for columns in COLUMNS {
+        let x = rows(&mut rng, columns);
+        let (scale, next) = (rng.numbers(columns, 1.5), rng.numbers(columns, 1.5));
+        let before = rng.numbers(x.len(), 2.0);
+        let hidden = Target::holding(&gpu, columns, &before);
+        let target = Target::poisoned(&gpu, x.len() / columns, columns);
+        let x_gpu = input(&gpu, columns, &x);
+        let [scale_gpu, next_gpu] = [&scale, &next].map(|s| upload::tensor(&gpu, columns, s));
+        run(&gpu, |r| {
+            r.rms_norm_twice(
+                &x_gpu,
+                &scale_gpu,
+                &hidden.view,
+                &next_gpu,
+                EPS,
+                &target.view,
+            );
+        });
+        let added = hidden.read(&gpu);
+        let twin = |scale: &[f32]| -> Vec<Bounded> {
+            x.chunks(columns)
+                .zip(before.chunks(columns))
+                .flat_map(|(x, before)| bounds::rms_norm(&rms_twin(x, scale, EPS), Some(before)))
+                .collect()
+        };
+        assert_agrees("hidden", &added, &twin(&scale));
+        if columns > 1 {
+            assert_differs("the other scale", &added, &twin(&next));
+        }
+        // The second norm is of what the first one left, as it was rounded.
+        let normed = |scale: &[f32], eps: f32| -> Vec<Bounded> {
+            added
+                .chunks(columns)
+                .flat_map(|row| bounds::rms_norm(&rms_twin(row, scale, eps), None))
+                .collect()
+        };
+        let actual = target.read(&gpu);
+        assert_agrees("the next norm", &actual, &normed(&next, EPS));
+        assert_differs("a missing eps", &actual, &normed(&next, 1e-3));
+        if columns > 1 {
+            assert_differs("the first scale", &actual, &normed(&scale, EPS));
+        }
+    }
+}
+
 pub(crate) fn layer_norm() {
     let gpu = open();
     let mut rng = Rng::new(50);

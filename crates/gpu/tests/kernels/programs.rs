@@ -37,8 +37,7 @@ fn a_program_gives_the_same_again() {
     );
     let (kv, _) = upload::matrix(&gpu, 12, hidden, Precision::F16, &rng.numbers(12 * 24, 1.0));
     let normed = gpu.tensor("normed", rows, hidden).unwrap();
-    let query = gpu.tensor("query", rows, 24).unwrap();
-    let [key, value] = ["key", "value"].map(|label| gpu.tensor(label, rows, 12).unwrap());
+    let qkv = gpu.tensor("queries, keys, values", rows, 48).unwrap();
     let table = gpu.rotary_table(20, head_dim, 10_000.0).unwrap();
     let span = upload::indices(&gpu, &[3, 8]);
     let q = gpu.queries(heads, rows, head_dim).unwrap();
@@ -48,16 +47,20 @@ fn a_program_gives_the_same_again() {
 
     let mut r = gpu.recorder();
     r.rms_norm(&x, &scale, 1e-6, false, &normed);
-    r.linear(&normed, &w, Linear::default(), &query);
-    r.linear(&normed, &kv, Linear::default(), &key);
-    r.linear(&normed, &kv, Linear::default(), &value);
+    for (matrix, first) in [(&w, 0), (&kv, 24), (&kv, 36)] {
+        let then = Linear {
+            first_column: Some(first),
+            ..Linear::default()
+        };
+        r.linear(&normed, matrix, then, &qkv);
+    }
     let how = Heads {
         heads,
         kv_heads: 2,
         head_dim,
         rotary: Some((&table, 1)),
     };
-    r.split_heads([&query, &key, &value], how, &span, &q, &cache);
+    r.split_heads(&qkv, 0, how, &span, &q, &cache);
     let how = Attention {
         heads,
         scale: 0.4,
@@ -112,6 +115,19 @@ fn views_share_memory() {
     gpu.write(&inner, 1, &[-1.0, -2.0, -3.0]).unwrap();
     assert_eq!(read(&gpu, &whole)[17 * 3..18 * 3], [-1.0, -2.0, -3.0]);
     assert_eq!(read(&gpu, &whole)[18 * 3..], numbers[18 * 3..]);
+}
+
+/// Vectors that belong together are written one by one.
+#[test]
+fn a_part_of_a_row_is_written_alone() {
+    let gpu = open();
+    let row = upload::tensor(&gpu, 11, &[7.0; 11]);
+    let part = row.slice_columns(3..8).unwrap();
+    gpu.write(&part, 0, &[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+    let inner = part.slice_columns(1..2).unwrap();
+    gpu.write(&inner, 0, &[-2.0]).unwrap();
+    let expected = [7.0, 7.0, 7.0, 1.0, -2.0, 3.0, 4.0, 5.0, 7.0, 7.0, 7.0];
+    assert_eq!(read(&gpu, &row), expected);
 }
 
 #[test]

@@ -43,6 +43,7 @@ fn linear(gpu: &Gpu, case: &Case, precision: Precision) -> (Vec<f32>, usize) {
         bias: Some(&bias),
         gelu: true,
         accumulate: true,
+        first_column: None,
     };
     run(gpu, |r| r.linear(&x, &w, then, &target.view));
     (target.read(gpu), w.shard_count())

@@ -123,9 +123,17 @@ pub(crate) fn split_heads() {
 fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
     let width = case.heads * case.head_dim;
     let kv_width = case.kv_heads * case.head_dim;
-    let query = input(gpu, width, &given.query);
-    let key = input(gpu, kv_width, &given.key);
-    let value = input(gpu, kv_width, &given.value);
+    let x: Vec<f32> = (0..case.rows)
+        .flat_map(|row| {
+            let of = |numbers: &[f32], width: usize| numbers[row * width..][..width].to_vec();
+            let [key, value] = [&given.key, &given.value].map(|numbers| of(numbers, kv_width));
+            [of(&given.query, width), key, value].concat()
+        })
+        .collect();
+    let whole = width + 2 * kv_width;
+    // In two goes where there are rows enough, as long prompts are laid out.
+    let first = if case.rows > 8 { 8 } else { 0 };
+    let [x, rest] = [&x[..first * whole], &x[first * whole..]].map(|x| input(gpu, whole, x));
     let span = upload::indices(gpu, &[case.first as u32, 0]);
     let cache = gpu
         .kv_cache(case.kv_heads, case.capacity, case.head_dim)
@@ -156,7 +164,10 @@ fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
             head_dim: case.head_dim,
             rotary: table.as_ref().map(|(table, first)| (table, *first)),
         };
-        r.split_heads([&query, &key, &value], how, &span, &q, &cache);
+        if first > 0 {
+            r.split_heads(&x, 0, how, &span, &q, &cache);
+        }
+        r.split_heads(&rest, first, how, &span, &q, &cache);
     });
     Laid {
         q: read_padded(gpu, &q),

@@ -1,0 +1,144 @@
+//! Attention of the one row of a decoding step, in one kernel, or in two when there are many
+//! positions to share out.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::attention::{Attention, Heads, KvCache, MAX_HEAD_DIM};
+use crate::program::{Recorder, Resource};
+use crate::shader;
+use crate::tensor::{Indices, Tensor};
+
+/// Positions of a cache from which on several workgroups share a head's keys, and how many of
+/// them a workgroup then has at most. Below, the second kernel costs more than it saves.
+const POSITIONS_OF_A_PART: usize = 1024;
+/// Parts at most: more would leave workgroups with next to nothing.
+const MAX_PARTS: usize = 16;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct DecodeParams {
+    heads: u32,
+    queries_per_kv: u32,
+    head_dim: u32,
+    vectors: u32,
+    capacity: u32,
+    rotary: u32,
+    first_position: u32,
+    window: u32,
+    scale: f32,
+    cap: f32,
+    parts: u32,
+    stride: u32,
+}
+
+/// Into how many parts the keys of a cache for `capacity` positions are shared out.
+fn parts_of(capacity: usize) -> usize {
+    if capacity <= POSITIONS_OF_A_PART {
+        return 1;
+    }
+    (4 * capacity / POSITIONS_OF_A_PART).min(MAX_PARTS)
+}
+
+impl Recorder {
+    /// [`Recorder::split_heads`] and [`Recorder::attention`] in one, for a single row at sequence
+    /// index `span[0]` that is not before others of the prefix: x `[1, (heads + 2 * kv_heads) *
+    /// head_dim]`, y `[1, heads * head_dim]`. Its key and value are in the cache afterwards.
+    pub fn decode_attention(
+        &mut self,
+        x: &Tensor,
+        layout: Heads<'_>,
+        cache: &KvCache,
+        span: &Indices,
+        how: Attention,
+        y: &Tensor,
+    ) {
+        let parts = parts_of(cache.capacity);
+        self.decode_attention_in(parts, x, layout, cache, span, how, y);
+    }
+
+    /// The same with the keys shared out into so many parts.
+    #[doc(hidden)]
+    #[allow(clippy::too_many_arguments)] // one more than what everybody calls
+    pub fn decode_attention_in(
+        &mut self,
+        parts: usize,
+        x: &Tensor,
+        layout: Heads<'_>,
+        cache: &KvCache,
+        span: &Indices,
+        how: Attention,
+        y: &Tensor,
+    ) {
+        let (heads, head_dim) = (layout.heads, layout.head_dim);
+        let fits = layout.fits(x, cache)
+            && x.rows() == 1
+            && y.rows() == 1
+            && y.columns() == heads * head_dim
+            && how.heads == heads
+            && heads > 0
+            && head_dim <= MAX_HEAD_DIM
+            && parts > 0
+            && span.len() >= 2;
+        if !fits {
+            let all = [x, &cache.keys, y];
+            return self.misfit(&shader::DECODE_ATTENTION, &all, format!("{layout:?}"));
+        }
+        let padded = cache.keys.stride();
+        let usage = wgpu::BufferUsages::STORAGE;
+        let sums = self
+            .gpu
+            .buffer("attention sums", (heads * parts * 8) as u64, usage);
+        let partial = match parts {
+            1 => Ok(y.clone()),
+            _ => {
+                let rows = heads * parts;
+                let gpu = self.gpu.clone();
+                gpu.tensor_with_stride("attention parts", rows, head_dim, padded)
+            }
+        };
+        let (sums, partial) = match (sums, partial) {
+            (Ok(sums), Ok(partial)) => (sums, partial),
+            (Err(error), _) | (_, Err(error)) => return self.fail(error),
+        };
+        let (table, first_position) = layout.table_or(x);
+        let params = DecodeParams {
+            heads: heads as u32,
+            queries_per_kv: (heads / cache.kv_heads.max(1)) as u32,
+            head_dim: head_dim as u32,
+            vectors: (padded / 4) as u32,
+            capacity: cache.capacity as u32,
+            rotary: layout.rotary.is_some().into(),
+            first_position: first_position as u32,
+            window: how.window.unwrap_or(0) as u32,
+            scale: how.scale,
+            cap: how.soft_cap.unwrap_or(0.0),
+            parts: parts as u32,
+            stride: if parts == 1 { head_dim } else { padded } as u32,
+        };
+        self.dispatch(
+            &shader::DECODE_ATTENTION,
+            vec![
+                x.into(),
+                table.into(),
+                span.into(),
+                (&cache.keys).into(),
+                (&cache.values).into(),
+                (&partial).into(),
+                Resource::from(&sums),
+            ],
+            bytemuck::bytes_of(&params),
+            [heads as u64, parts as u64, 1],
+            (2 * heads * head_dim * cache.capacity) as u64,
+        );
+        if parts > 1 {
+            let params = [parts, head_dim, padded].map(|n| n as u32);
+            self.dispatch(
+                &shader::MERGE_ATTENTION,
+                vec![(&partial).into(), Resource::from(&sums), y.into()],
+                bytemuck::cast_slice(&params),
+                [heads as u64, 1, 1],
+                0,
+            );
+        }
+    }
+}

@@ -1,0 +1,212 @@
+use paligemma_gpu::{Attention, Gpu, Heads};
+
+use super::attention::{SHAPES, shape, windowed, capped};
+use super::device::{Target, input, open, read_padded, run};
+use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
+use crate::support::random::Rng;
+use crate::support::{bounds, upload};
+use crate::twins::attention::{self as twin, Shape};
+
+const THETA: f64 = 10_000.0;
+
+/// A row in the middle of a sequence: what is in the cache before it, and its projections.
+struct Data {
+    x: Vec<f32>, // [heads + 2 * kv_heads, head_dim]
+    k: Vec<f32>, // [kv_heads, capacity, head_dim]
+    v: Vec<f32>,
+}
+
+impl Data {
+    fn new(rng: &mut Rng, shape: &Shape, sharpness: f32) -> Self {
+        let cache = shape.kv_heads * shape.capacity * shape.head_dim;
+        let mut data = Self {
+            x: rng.numbers((shape.heads + 2 * shape.kv_heads) * shape.head_dim, 1.0),
+            k: rng.numbers(cache, 2.0),
+            v: rng.numbers(cache, 2.0),
+        };
+        let queries = shape.heads * shape.head_dim;
+        data.x[..queries].iter_mut().for_each(|x| *x *= sharpness);
+        // Its own place, and what is to come.
+        for cache in [&mut data.k, &mut data.v] {
+            for head in cache.chunks_mut(shape.capacity * shape.head_dim) {
+                head[shape.first * shape.head_dim..].fill(f32::NAN);
+            }
+        }
+        data
+    }
+
+    /// The caches with the row's key and value in their place.
+    fn filled(&self, shape: &Shape) -> [Vec<f32>; 2] {
+        let heads = [shape.heads, shape.heads + shape.kv_heads];
+        let mut caches = [self.k.clone(), self.v.clone()];
+        for (cache, first) in caches.iter_mut().zip(heads) {
+            for head in 0..shape.kv_heads {
+                let to = (head * shape.capacity + shape.first) * shape.head_dim;
+                let from = (first + head) * shape.head_dim;
+                let own = &self.x[from..from + shape.head_dim];
+                cache[to..to + shape.head_dim].copy_from_slice(own);
+            }
+        }
+        caches
+    }
+}
+
+/// Shapes of a single row, and what only this kernel has: several parts of the keys.
+fn shapes() -> Vec<Shape> {
+    let singles = SHAPES.into_iter().filter(|shape| shape.rows == 1);
+    singles
+        .chain([
+            shape([4, 2, 22], [1, 0, 0, 5]),
+            shape([8, 1, 256], [1, 300, 256, 320]),
+            shape([8, 4, 256], [1, 63, 20, 70]),
+            shape([32, 16, 128], [1, 64, 20, 70]),
+            windowed(20, shape([6, 3, 40], [1, 200, 33, 201])),
+            capped(2.0, shape([3, 1, 5], [1, 130, 33, 140])),
+        ])
+        .collect()
+}
+
+fn attend(gpu: &Gpu, shape: &Shape, data: &Data, parts: usize) -> (Vec<f32>, [Vec<f32>; 2]) {
+    let cache = gpu
+        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+        .unwrap();
+    gpu.write(&cache.keys, 0, &data.k).unwrap();
+    gpu.write(&cache.values, 0, &data.v).unwrap();
+    let x = input(gpu, data.x.len(), &data.x);
+    let span = upload::indices(gpu, &[shape.first as u32, shape.prefix as u32]);
+    let target = Target::poisoned(gpu, 1, shape.heads * shape.head_dim);
+    let (layout, how) = hows(shape);
+    run(gpu, |r| {
+        r.decode_attention_in(parts, &x, layout, &cache, &span, how, &target.view);
+    });
+    let caches = [&cache.keys, &cache.values].map(|tensor| {
+        let wide = tensor.stride();
+        let rows = read_padded(gpu, tensor);
+        let rows = rows.chunks(wide);
+        rows.flat_map(|row| row[..shape.head_dim].to_vec()).collect()
+    });
+    (target.read(gpu), caches)
+}
+
+fn hows(shape: &Shape) -> (Heads<'static>, Attention) {
+    let layout = Heads {
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.head_dim,
+        rotary: None,
+    };
+    let how = Attention {
+        heads: shape.heads,
+        scale: shape.scale,
+        soft_cap: shape.cap,
+        window: shape.window,
+    };
+    (layout, how)
+}
+
+pub(crate) fn decode_attention() {
+    let gpu = open();
+    let mut rng = Rng::new(110);
+    for (i, shape) in shapes().iter().enumerate() {
+        for sharpness in [0.01, 1.0, 20.0] {
+            let data = Data::new(&mut rng, shape, sharpness);
+            let (actual, caches) = attend(&gpu, shape, &data, 1);
+            let filled = data.filled(shape);
+            assert_same_bits("keys", &caches[0], &filled[0]);
+            assert_same_bits("values", &caches[1], &filled[1]);
+            let queries = &data.x[..shape.heads * shape.head_dim];
+            let expected = twin::attention(shape, queries, &filled[0], &filled[1]);
+            let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+            assert_agrees(&format!("shape {i}"), &actual, &expected);
+        }
+    }
+    own_key_and_group(&gpu, &mut rng);
+    turned(&gpu, &mut rng);
+}
+
+pub(crate) fn merge_attention() {
+    let gpu = open();
+    let mut rng = Rng::new(115);
+    for (i, shape) in shapes().iter().enumerate() {
+        // More parts than there are keys among them.
+        for parts in [2, 3, 16] {
+            let data = Data::new(&mut rng, shape, 3.0);
+            let (actual, caches) = attend(&gpu, shape, &data, parts);
+            let filled = data.filled(shape);
+            assert_same_bits("keys", &caches[0], &filled[0]);
+            let queries = &data.x[..shape.heads * shape.head_dim];
+            let expected = twin::attention(shape, queries, &filled[0], &filled[1]);
+            let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+            assert_agrees(&format!("shape {i} in {parts} parts"), &actual, &expected);
+        }
+    }
+}
+
+/// What the bounds must not let through.
+fn own_key_and_group(gpu: &Gpu, rng: &mut Rng) {
+    let shape = shape([4, 2, 20], [1, 9, 5, 12]);
+    let data = Data::new(rng, &shape, 1.0);
+    let (actual, _) = attend(gpu, &shape, &data, 1);
+    let [k, v] = data.filled(&shape);
+    let queries = &data.x[..shape.heads * shape.head_dim];
+    let with = |visible: fn(&Shape, usize, usize) -> bool, head: fn(&Shape, usize) -> usize| {
+        let out = twin::attention_with(&shape, queries, &k, &v, visible, head);
+        bounds::attention(&out, shape.head_dim, shape.cap)
+    };
+    assert_agrees("all", &actual, &with(Shape::visible, Shape::kv_head));
+    let without = with(|_, i, j| j < i, Shape::kv_head);
+    assert_differs("its own key", &actual, &without);
+    let interleaved = with(Shape::visible, |shape, head| head % shape.kv_heads);
+    assert_differs("another grouping", &actual, &interleaved);
+}
+
+/// With rotary embedding: the same bits as the two kernels that it stands for put into the cache,
+/// and the same answer within what both are off.
+fn turned(gpu: &Gpu, rng: &mut Rng) {
+    for (heads, first) in [([4, 2, 22], 17), ([8, 1, 256], 70), ([2, 2, 14], 0)] {
+        let shape = shape(heads, [1, first, first, first + 3]);
+        let data = Data::new(rng, &shape, 1.0);
+        let table = gpu
+            .rotary_table(1 + shape.capacity, shape.head_dim, THETA)
+            .unwrap();
+        let (layout, how) = hows(&shape);
+        let layout = Heads {
+            rotary: Some((&table, 1)),
+            ..layout
+        };
+        let x = input(gpu, data.x.len(), &data.x);
+        let span = upload::indices(gpu, &[first as u32, first as u32]);
+        let cache = || {
+            let cache = gpu
+                .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+                .unwrap();
+            gpu.write(&cache.keys, 0, &data.k).unwrap();
+            gpu.write(&cache.values, 0, &data.v).unwrap();
+            cache
+        };
+        let (fused, apart) = (cache(), cache());
+        let [y, y_apart] = [(); 2].map(|()| Target::poisoned(gpu, 1, heads[0] * heads[2]));
+        let q = gpu.queries(heads[0], 1, heads[2]).unwrap();
+        run(gpu, |r| {
+            r.decode_attention(&x, layout, &fused, &span, how, &y.view);
+            r.split_heads(&x, 0, layout, &span, &q, &apart);
+            r.attention(&q, &apart, &span, how, &y_apart.view);
+        });
+        let rows = |cache: &paligemma_gpu::KvCache| {
+            [&cache.keys, &cache.values].map(|tensor| read_padded(gpu, tensor))
+        };
+        let ([keys, values], [keys_apart, values_apart]) = (rows(&fused), rows(&apart));
+        assert_same_bits("keys", &keys, &keys_apart);
+        assert_same_bits("values", &values, &values_apart);
+        let numbers = |padded: &[f32], wide: usize| -> Vec<f32> {
+            let rows = padded.chunks(wide);
+            rows.flat_map(|row| row[..heads[2]].to_vec()).collect()
+        };
+        let queries = numbers(&read_padded(gpu, &q), q.stride());
+        let [k, v] = [&keys, &values].map(|rows| numbers(rows, fused.keys.stride()));
+        let expected = twin::attention(&shape, &queries, &k, &v);
+        let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+        assert_agrees("fused", &y.read(gpu), &expected);
+        assert_agrees("apart", &y_apart.read(gpu), &expected);
+    }
+}

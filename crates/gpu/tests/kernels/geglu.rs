@@ -1,0 +1,67 @@
+//! The product that ends in the gated activation.
+
+use paligemma_checkpoint::Precision;
+
+use super::device::{Target, input, open, run};
+use crate::support::compare::{Bounded, assert_agrees, assert_differs};
+use crate::support::random::Rng;
+use crate::support::{bounds, upload};
+use crate::twins;
+use crate::twins::math;
+use crate::twins::matmul::Then;
+
+/// Around a team's output and a workgroup's.
+const OUTPUTS: [usize; 7] = [1, 2, 3, 4, 5, 33, 101];
+
+/// `unit`: what the inputs of a row are a multiple of.
+pub(crate) fn linear_geglu(precision: Precision, unit: usize) {
+    let gpu = open();
+    let mut rng = Rng::new(28);
+    for (outputs, factor) in OUTPUTS.into_iter().zip([2, 4, 6, 10, 16, 36, 2]) {
+        let columns = upload::columns(precision, factor * unit);
+        let x = rng.numbers(columns, 1.0);
+        let (w_gpu, w) = upload::matrix(
+            &gpu,
+            2 * outputs,
+            columns,
+            precision,
+            &rng.numbers(2 * outputs * columns, 1.0),
+        );
+        let target = Target::poisoned(&gpu, 1, outputs);
+        let x_gpu = input(&gpu, columns, &x);
+        run(&gpu, |r| r.linear_geglu(&x_gpu, &w_gpu, &target.view));
+        let actual = target.read(&gpu);
+
+        let plain = Then {
+            bias: None,
+            gelu: None,
+            accumulate: None,
+        };
+        let dots = twins::matvec::matvec(&x, &w);
+        let with = |gelu: fn(f64) -> f64, gates: usize, ups: usize| -> Vec<Bounded> {
+            let activated = Then {
+                gelu: Some(gelu),
+                ..plain
+            };
+            let gates = bounds::linear(&dots[gates..gates + outputs], columns, outputs, activated);
+            let ups = bounds::linear(&dots[ups..ups + outputs], columns, outputs, plain);
+            // Both factors are off by their bounds, and the product rounds.
+            let product = |(gate, up): (&Bounded, &Bounded)| Bounded {
+                value: gate.value * up.value,
+                bound: gate.bound * up.value.abs()
+                    + up.bound * gate.value.abs()
+                    + gate.bound * up.bound
+                    + bounds::rounded(gate.value * up.value).bound,
+            };
+            gates.iter().zip(&ups).map(product).collect()
+        };
+        let what = format!("{outputs} outputs of {columns} inputs");
+        assert_agrees(&what, &actual, &with(math::gelu_tanh, 0, outputs));
+        if outputs > 1 {
+            assert_differs("gelu of up", &actual, &with(math::gelu_tanh, outputs, 0));
+        }
+        if outputs > 100 {
+            assert_differs("gelu by erf", &actual, &with(math::gelu_erf, 0, outputs));
+        }
+    }
+}

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use paligemma_model::{Neighbours, PaliGemma, Picking, Scored, Session, Steering};
 use paligemma_processor::{Detection, detections};
+use web_time::Instant;
 
 use crate::answer::{CancelToken, Event, Stopped};
 use crate::engine::{Engine, Prompt, RunRequest};
@@ -9,6 +12,11 @@ use crate::generation::Generation;
 use crate::grammar::Grammar;
 use crate::picture::Picture;
 use crate::random::random_number;
+
+/// Steps that are begun before the token of the one before them is known.
+const STEPS_AHEAD: usize = 2;
+/// A step that takes no longer is begun ahead.
+const SHORT_STEP: Duration = Duration::from_millis(50);
 
 /// What an answer's tokens are picked by, and how far it is.
 pub(crate) struct Guide<'g> {
@@ -65,6 +73,11 @@ impl<'g> Guide<'g> {
                 also: self.ends.clone(),
             },
         }
+    }
+
+    /// What picking a token needs depends on the token before.
+    fn needs_the_last_token(&self) -> bool {
+        self.grammar.is_some() || self.generation.repetition_penalty != 1.0
     }
 
     /// Begins the answer anew, with other random numbers.
@@ -198,6 +211,25 @@ impl Engine {
         tokens: &mut Vec<Scored>,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Stopped, EngineError> {
+        let stopped = self
+            .follow_ahead(session, guide, request, cancel, tokens, on_event)
+            .await;
+        session.forget_ahead(&self.model)?;
+        stopped
+    }
+
+    /// The same, and leaves steps behind that were begun before it was known that they are not
+    /// wanted.
+    async fn follow_ahead(
+        &self,
+        session: &mut Session,
+        guide: &mut Guide<'_>,
+        request: &RunRequest<'_>,
+        cancel: &CancelToken,
+        tokens: &mut Vec<Scored>,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Stopped, EngineError> {
+        let mut ahead = 0;
         for generated in 1.. {
             let Some(&next) = session.found().first() else {
                 break;
@@ -212,12 +244,29 @@ impl Engine {
             if cancel.is_cancelled() {
                 return Ok(Stopped::Cancelled);
             }
-            if generated >= request.max_new_tokens || session.room() == 0 {
+            let is_full = session.room() == 0 && session.under_way() == 0;
+            if generated >= request.max_new_tokens || is_full {
                 return Ok(Stopped::Length);
             }
-            guide.steer(&self.model, session, generated as u32)?;
-            session.decode(&self.model).await?;
+            let begun = Instant::now();
+            loop {
+                let step = generated + session.under_way();
+                let is_wanted = session.under_way() == 0
+                    || (session.under_way() <= ahead && step < request.max_new_tokens);
+                if !is_wanted || !session.may_submit() || session.room() == 0 {
+                    break;
+                }
+                guide.steer(&self.model, session, step as u32)?;
+                session.submit(&self.model)?;
+            }
+            session.take(&self.model).await?;
             guide.read += 1;
+            // Where a step takes long, waiting for its token costs little beside it, and a step
+            // that turns out not to be wanted costs much.
+            ahead = match guide.needs_the_last_token() || begun.elapsed() > SHORT_STEP {
+                true => 0,
+                false => STEPS_AHEAD,
+            };
         }
         Ok(Stopped::Length)
     }

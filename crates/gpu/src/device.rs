@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::buffer::Buffer;
 use crate::error::GpuError;
+use crate::program::Submission;
 use crate::shader::{Binding, Shader};
 use crate::variants::Variants;
 
@@ -188,7 +189,16 @@ impl Gpu {
 
     /// Lets callbacks run. In a browser the event loop does that and this is nothing.
     pub(crate) fn poll(&self) -> Result<(), GpuError> {
-        match self.0.device.poll(wgpu::PollType::wait_indefinitely()) {
+        self.poll_until(&Submission(None))
+    }
+
+    /// The same, for what was submitted up to there; without a submission for everything.
+    pub(crate) fn poll_until(&self, submission: &Submission) -> Result<(), GpuError> {
+        let wait = wgpu::PollType::Wait {
+            submission_index: submission.0.clone(),
+            timeout: None,
+        };
+        match self.0.device.poll(wait) {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.check()?;

@@ -113,7 +113,7 @@ impl Recorder {
                 continue;
             }
             let (shader, tile) = match self.gpu.variants().matmul {
-                MatmulVariant::Registers => (w.matmul(), [32, 32]),
+                MatmulVariant::Registers => (w.matmul(), [32, 64]),
                 MatmulVariant::Tiled => (w.matmul_tiled(), [64, 64]),
             };
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
@@ -161,8 +161,13 @@ impl Recorder {
         pairs: usize,
         cost: u64,
     ) {
-        let lanes = self.gpu.variants().matvec_lanes;
-        let teams = (64 / lanes.max(1)).max(1) as usize;
+        // Few outputs are shared by more, so that every core has some.
+        const LEAST_GROUPS: usize = 8;
+        let mut lanes = self.gpu.variants().matvec_lanes.clamp(1, 64);
+        while lanes < 16 && (pairs * lanes as usize) < 64 * LEAST_GROUPS {
+            lanes *= 2;
+        }
+        let teams = (64 / lanes) as usize;
         let groups = [pairs.div_ceil(teams) as u64, 1, 1];
         // By its number: names of what a shader imports are not kept.
         let lanes = ("1", f64::from(lanes));

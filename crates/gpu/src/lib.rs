@@ -32,7 +32,7 @@ pub use error::GpuError;
 pub use kernels::Linear;
 pub use matrix::Matrix;
 pub use picking::{FOUND_WORDS, Keep, Neighbours, Processing};
-pub use program::{Program, Recorder};
+pub use program::{Program, Recorder, Submission};
 pub use readback::Readback;
 pub use tensor::{Indices, Tensor};
 pub use upload::HostBytes;

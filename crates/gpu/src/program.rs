@@ -125,8 +125,31 @@ impl Gpu {
 
     /// Hands a program to the GPU, in slices; returns without waiting.
     pub fn submit(&self, program: &Program) {
+        self.submit_slices(program, None);
+    }
+
+    /// The same, and then copies numbers to where the CPU can read them. While it does so, more
+    /// can be submitted: [`Gpu::read_after`] waits for this only.
+    pub fn submit_and_copy(
+        &self,
+        program: &Program,
+        source: &Indices,
+        target: &Readback,
+    ) -> Submission {
+        let copy = Step::Copy {
+            source: source.buffer.clone(),
+            source_offset: 0,
+            target: target.buffer.clone(),
+            target_offset: 0,
+            bytes: target.bytes.min(source.len() as u64 * 4),
+        };
+        self.submit_slices(program, Some(&copy))
+    }
+
+    fn submit_slices(&self, program: &Program, last: Option<&Step>) -> Submission {
         let device = &self.0.device;
-        let mut steps = program.steps.iter().peekable();
+        let mut index = None;
+        let mut steps = program.steps.iter().chain(last).peekable();
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;
@@ -159,10 +182,15 @@ impl Gpu {
                     }
                 }
             }
-            self.0.queue.submit([encoder.finish()]);
+            index = Some(self.0.queue.submit([encoder.finish()]));
         }
+        Submission(index)
     }
 }
+
+/// Something that was submitted and may be waited for.
+#[derive(Clone, Debug)]
+pub struct Submission(pub(crate) Option<wgpu::SubmissionIndex>);
 
 fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
     let Step::Dispatch {

@@ -1,6 +1,7 @@
 use crate::buffer::Buffer;
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::program::Submission;
 use crate::tensor::Tensor;
 
 /// A place for numbers to come back to the CPU; a [`crate::Program`] copies into it.
@@ -28,12 +29,24 @@ impl Gpu {
     /// # Errors
     /// A lost device, or an earlier error that came to light.
     pub async fn read(&self, from: &Readback) -> Result<Vec<u32>, GpuError> {
+        self.read_after(from, &Submission(None)).await
+    }
+
+    /// The same, but waits only for what was submitted up to there.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn read_after(
+        &self,
+        from: &Readback,
+        submission: &Submission,
+    ) -> Result<Vec<u32>, GpuError> {
         let buffer = from.buffer.raw();
         let (sender, receiver) = futures_channel::oneshot::channel();
         buffer.map_async(wgpu::MapMode::Read, 0..from.bytes, move |result| {
             let _ = sender.send(result);
         });
-        self.poll()?;
+        self.poll_until(submission)?;
         let mapped = receiver.await;
         self.check()?;
         let refused = |detail: String| GpuError::Refused { detail };

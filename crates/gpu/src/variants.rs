@@ -18,6 +18,7 @@ pub struct Variants {
     /// Products of many rows.
     pub matmul: MatmulVariant,
     /// Invocations that share an output of a product of a single row: a power of two up to 64.
+    /// Products with few outputs get more.
     pub matvec_lanes: u32,
 }
 
@@ -28,7 +29,7 @@ impl Variants {
         match info.is_software {
             true => Self {
                 matmul: MatmulVariant::Registers,
-                matvec_lanes: 4,
+                matvec_lanes: 1,
             },
             // A row of 2304 inputs is 72 chunks of 32: enough for 32 invocations, each with several
             // loads under way.

@@ -1,9 +1,13 @@
 use paligemma_checkpoint::TextConfig;
 use paligemma_gpu::{
-    FOUND_WORDS, Gpu, GpuError, Indices, Keep, Neighbours, Processing, Readback, Recorder, Tensor,
+    FOUND_WORDS, Gpu, GpuError, Indices, Keep, Neighbours, Processing, Program, Readback, Recorder, Submission,
+    Tensor,
 };
 
 use crate::error::ModelError;
+
+/// Steps that may be submitted before the first of them is waited for.
+pub(crate) const STEPS_UNDER_WAY: usize = 3;
 
 /// What stands for an id where there was none to pick: every logit was NaN.
 const NO_TOKEN: u32 = u32::MAX;
@@ -90,7 +94,7 @@ pub(crate) struct Picker {
     parts: Tensor,
     ids: Indices,   // of `Few`
     found: Indices, // [ids, FOUND_WORDS]
-    readback: Readback,
+    readbacks: Vec<Readback>, // of the steps under way, in turn
     workshop: Option<Workshop>,
 }
 
@@ -148,7 +152,9 @@ impl Picker {
             parts: gpu.stretches(vocabulary)?,
             ids,
             found: gpu.indices("found", count * FOUND_WORDS)?,
-            readback: gpu.readback(count * FOUND_WORDS)?,
+            readbacks: (0..STEPS_UNDER_WAY)
+                .map(|_| gpu.readback(count * FOUND_WORDS))
+                .collect::<Result<_, _>>()?,
             workshop,
             picking,
         })
@@ -174,8 +180,8 @@ impl Picker {
         Ok(())
     }
 
-    /// Records the way from `logits` `[1, vocabulary]` to the picked token and its probability,
-    /// and to where the CPU can read both. `span` moves on by `advance`.
+    /// Records the way from `logits` `[1, vocabulary]` to the picked token and its probability;
+    /// [`Picker::submit`] brings both to where the CPU can read them. `span` moves on by `advance`.
     pub(crate) fn record(
         &self,
         r: &mut Recorder,
@@ -201,7 +207,13 @@ impl Picker {
             near,
             &self.found,
         );
-        r.copy_back(&self.found, &self.readback);
+    }
+
+    /// Submits a program that this picker ends. `turn` counts the steps; no more than
+    /// [`STEPS_UNDER_WAY`] may be waited for.
+    pub(crate) fn submit(&self, gpu: &Gpu, program: &Program, turn: usize) -> Submission {
+        let readback = &self.readbacks[turn % STEPS_UNDER_WAY];
+        gpu.submit_and_copy(program, &self.found, readback)
     }
 
     fn record_one(
@@ -243,9 +255,15 @@ impl Picker {
         r.draw(&w.processed, &w.parts, floor, &w.number, to);
     }
 
-    /// What the last step found: one token, or the best few and then those wanted beside them.
-    pub(crate) async fn take(&self, gpu: &Gpu) -> Result<Vec<Scored>, ModelError> {
-        let words = gpu.read(&self.readback).await?;
+    /// What a step found: one token, or the best few and then those wanted beside them.
+    pub(crate) async fn take(
+        &self,
+        gpu: &Gpu,
+        turn: usize,
+        submission: &Submission,
+    ) -> Result<Vec<Scored>, ModelError> {
+        let readback = &self.readbacks[turn % STEPS_UNDER_WAY];
+        let words = gpu.read_after(readback, submission).await?;
         let found: Vec<Scored> = words
             .chunks_exact(FOUND_WORDS)
             .map(|words| Scored {

@@ -1,9 +1,11 @@
-use paligemma_gpu::{Gpu, GpuError, Indices, Program, Tensor};
+use std::collections::VecDeque;
+
+use paligemma_gpu::{Gpu, GpuError, Indices, Program, Submission, Tensor};
 
 use crate::decoder::{Memory, Workspace};
 use crate::error::ModelError;
 use crate::model::{ImageFeatures, PaliGemma};
-use crate::picking::{PickOne, Picker, Picking, Scored, Steering};
+use crate::picking::{PickOne, Picker, Picking, STEPS_UNDER_WAY, Scored, Steering};
 use crate::taps::Taps;
 
 /// KV caches grow in steps of this many positions, so that a slightly longer prompt does not
@@ -20,6 +22,8 @@ pub struct Session {
     token: Indices, // [1], the token last picked
     picker: Picker,
     found: Vec<Scored>,
+    turn: usize,                        // steps submitted
+    under_way: VecDeque<Submission>,    // those of them that nobody has waited for
     pub(crate) allowed: usize,
     workspace: Workspace, // of one row
     first: Tensor,        // [1, vocabulary], the logits after the prefix
@@ -59,6 +63,8 @@ impl Session {
             token,
             picker,
             found: Vec::new(),
+            turn: 0,
+            under_way: VecDeque::new(),
             allowed,
             workspace,
             first,
@@ -75,6 +81,7 @@ impl Session {
     /// More memory than the GPU gives.
     pub fn pick(&mut self, model: &PaliGemma, picking: Picking) -> Result<(), ModelError> {
         if self.picker.picking() != &picking {
+            self.forget_ahead(model)?;
             let picker = Picker::new(&model.gpu, &model.config.text, self.allowed, picking)?;
             let (memory, workspace) = (&self.memory, &self.workspace);
             self.step = record_step(model, memory, &self.token, &picker, workspace)?;
@@ -148,10 +155,12 @@ impl Session {
         self.take(model).await
     }
 
-    /// Hands the GPU what [`Session::decode`] does, without waiting for it.
+    /// Hands the GPU what [`Session::decode`] does, without waiting for it: the token that a step
+    /// finds is read by the next one on the GPU. [`Session::take`] then returns the tokens in
+    /// order; [`Session::may_submit`] says whether another step can be under way.
     ///
     /// # Errors
-    /// No room left.
+    /// No room left, or as many steps under way as there may be.
     pub fn submit(&mut self, model: &PaliGemma) -> Result<(), ModelError> {
         if self.room() == 0 {
             return Err(ModelError::PromptTooLong {
@@ -159,9 +168,48 @@ impl Session {
                 context: self.context,
             });
         }
-        model.gpu.submit(&self.step);
+        if !self.may_submit() {
+            return Err(ModelError::Gpu(GpuError::Shape {
+                kernel: "submit",
+                detail: format!("{STEPS_UNDER_WAY} steps are under way"),
+            }));
+        }
+        let submission = self.picker.submit(&model.gpu, &self.step, self.turn);
+        self.under_way.push_back(submission);
+        self.turn += 1;
         self.position += 1;
         Ok(())
+    }
+
+    /// Another step can be submitted before one is waited for.
+    #[must_use]
+    pub fn may_submit(&self) -> bool {
+        self.under_way.len() < STEPS_UNDER_WAY
+    }
+
+    /// Steps that were submitted and not waited for.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Forgets the steps that were submitted and not waited for: the session stands where it stood
+    /// after the last [`Session::take`].
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn forget_ahead(&mut self, model: &PaliGemma) -> Result<(), ModelError> {
+        if self.under_way.is_empty() {
+            return Ok(());
+        }
+        self.position -= self.under_way.len();
+        self.under_way.clear();
+        let span = [self.position as u32, self.prefix as u32];
+        model.gpu.write_indices(&self.memory.span, &span)?;
+        match self.found.first() {
+            Some(found) => self.put(model, found.id),
+            None => Ok(()),
+        }
     }
 
     /// Forgets the answer so far and picks its first token anew, without reading the prefix again.
@@ -176,8 +224,16 @@ impl Session {
         let mut r = gpu.recorder();
         let to = (&self.token, &self.memory.span, 0);
         self.picker.record(&mut r, &self.first, to);
-        gpu.submit(&r.finish()?);
+        self.submit_first(gpu, &r.finish()?);
         self.take(model).await
+    }
+
+    /// Submits what finds the first token of an answer; whatever was under way is forgotten.
+    fn submit_first(&mut self, gpu: &Gpu, program: &Program) {
+        self.under_way.clear();
+        let submission = self.picker.submit(gpu, program, self.turn);
+        self.under_way.push_back(submission);
+        self.turn += 1;
     }
 
     /// Makes `token` the one that the next step reads, whatever was picked.
@@ -255,7 +311,7 @@ impl Session {
     }
 
     fn record_prefix(
-        &self,
+        &mut self,
         model: &PaliGemma,
         ids: &[u32],
         images: &[ImageFeatures],
@@ -285,16 +341,23 @@ impl Session {
             let normed = model.decoder.record_final_norm(&mut r, w);
             taps.tap(gpu, &mut r, || "text.final_norm".to_owned(), &normed)?;
         }
-        gpu.submit(&r.finish()?);
+        self.submit_first(gpu, &r.finish()?);
         Ok(())
     }
 
-    /// Waits for what was submitted last and returns the token that it found.
+    /// Waits for the first of the steps under way and returns the token that it found.
     ///
     /// # Errors
-    /// A GPU that fails.
+    /// No step under way, or a GPU that fails.
     pub async fn take(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
-        self.found = self.picker.take(&model.gpu).await?;
+        let turn = self.turn - self.under_way.len();
+        let Some(submission) = self.under_way.pop_front() else {
+            return Err(ModelError::Gpu(GpuError::Shape {
+                kernel: "take",
+                detail: "no step is under way".to_owned(),
+            }));
+        };
+        self.found = self.picker.take(&model.gpu, turn, &submission).await?;
         self.found
             .first()
             .map(|found| found.id)

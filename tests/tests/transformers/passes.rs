@@ -150,11 +150,9 @@ fn every_output_is_that_of_transformers() {
         let again = block_on(engine.forward(again)).unwrap();
         let vocabulary = engine.config().text.vocab_size;
         let whole = logits(&output);
-        assert_eq!(
-            logits(&again),
-            &whole[whole.len() - vocabulary..],
-            "{model}"
-        );
+        // Of one row a product sums in another order.
+        let last = &whole[whole.len() - vocabulary..];
+        close_stage(&format!("{model} again"), logits(&again), last);
     }
 }
 

@@ -109,7 +109,8 @@ impl Recorder {
             let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
             let params = bytemuck::bytes_of(&params);
             if rows == 1 {
-                self.dispatch_matvec(w.matvec(), resources, params, range.len().div_ceil(2), cost);
+                let pairs = [range.len(), w.rows()].map(|rows| rows.div_ceil(2));
+                self.dispatch_matvec(w.matvec(), resources, params, pairs, cost);
                 continue;
             }
             let (shader, tile) = match self.gpu.variants().matmul {
@@ -148,23 +149,25 @@ impl Recorder {
         let cost = w.rows() as u64 * w.columns() as u64;
         for (_, resources) in Self::shard_resources(w, || vec![x.into(), y.into()]) {
             let params = bytemuck::bytes_of(&params);
-            self.dispatch_matvec(w.matvec_geglu(), resources, params, y.columns(), cost);
+            let pairs = [y.columns(); 2];
+            self.dispatch_matvec(w.matvec_geglu(), resources, params, pairs, cost);
         }
     }
 
-    /// `pairs` of products, each by a team of invocations.
+    /// Pairs of products, each by a team of invocations: so many here, so many of the whole matrix.
     fn dispatch_matvec(
         &mut self,
         shader: &'static Shader,
         resources: Vec<Resource>,
         params: &[u8],
-        pairs: usize,
+        [pairs, all_pairs]: [usize; 2],
         cost: u64,
     ) {
-        // Few outputs are shared by more, so that every core has some.
+        // Few outputs are shared by more, so that every core has some. Shards do as the whole would:
+        // the same sums in the same order.
         const LEAST_GROUPS: usize = 8;
         let mut lanes = self.gpu.variants().matvec_lanes.clamp(1, 64);
-        while lanes < 16 && (pairs * lanes as usize) < 64 * LEAST_GROUPS {
+        while lanes < 16 && (all_pairs * lanes as usize) < 64 * LEAST_GROUPS {
             lanes *= 2;
         }
         let teams = (64 / lanes) as usize;

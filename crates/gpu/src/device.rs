@@ -280,7 +280,8 @@ impl Gpu {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants,
-                ..Default::default()
+                // Every kernel writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
             },
             cache: None,
         });

@@ -11,6 +11,9 @@ const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
 /// Those that `shared/weight_wide.wesl` reads too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
+/// What else a shader may be resolved with: weights in larger words, a cache of 16-bit floats.
+const FEATURES: [&str; 2] = ["wide", "kv16"];
+
 fn main() -> Result<(), String> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
     let out_dir = PathBuf::from(env::var("OUT_DIR").map_err(|e| e.to_string())?);
@@ -31,23 +34,21 @@ fn main() -> Result<(), String> {
             .map_err(|e| format!("{name}: {e}"))?;
         let has_matvec = source.contains("package::shared::matvec");
         let mut variants = Vec::new();
-        if has_matvec || source.contains("package::shared::weight") {
-            variants.extend(STORAGES.map(|storage| (storage, false)));
+        if source.contains("@if(kv16)") {
+            variants.extend([("", ""), ("", "kv16")]);
+        } else if has_matvec || source.contains("package::shared::weight") {
+            variants.extend(STORAGES.map(|storage| (storage, "")));
         } else {
-            variants.push(("", false));
+            variants.push(("", ""));
         }
         if has_matvec {
-            variants.extend(WIDE.map(|storage| (storage, true)));
+            variants.extend(WIDE.map(|storage| (storage, "wide")));
         }
-        for (storage, wide) in variants {
-            let mut variant = name.clone();
-            if !storage.is_empty() {
-                variant = format!("{variant}_{storage}");
-            }
-            if wide {
-                variant += "_wide";
-            }
-            let wgsl = resolve(&shaders, name, storage, wide)?;
+        for (storage, feature) in variants {
+            let parts = [name.as_str(), storage, feature];
+            let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let variant = parts.join("_");
+            let wgsl = resolve(&shaders, name, [storage, feature])?;
             let (bindings, size, folds) = reflect(&variant, &wgsl)?;
             let file = out_dir.join(format!("{variant}.wgsl"));
             fs::write(&file, &wgsl).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -75,11 +76,10 @@ fn main() -> Result<(), String> {
     fs::write(out_dir.join("shaders.rs"), rust).map_err(|e| e.to_string())
 }
 
-fn resolve(shaders: &Path, name: &str, storage: &str, wide: bool) -> Result<String, String> {
+fn resolve(shaders: &Path, name: &str, features: [&str; 2]) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(shaders);
-    compiler.set_feature("wide", wide);
-    for known in STORAGES {
-        compiler.set_feature(known, known == storage);
+    for known in STORAGES.into_iter().chain(FEATURES) {
+        compiler.set_feature(known, features.contains(&known));
     }
     let root = format!("package::{name}")
         .parse()

@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use paligemma_engine::Recipe;
+use paligemma_engine::{CachePrecision, Recipe};
 
 use crate::generation::GenerationArgs;
 
@@ -64,6 +64,10 @@ pub(crate) struct Input {
     /// as they are stored; a packed model has its own
     #[arg(long, value_name = "NAME", value_parser = recipe)]
     pub(crate) recipe: Option<Recipe>,
+    /// Keep keys and values as floats of so many bits, f32 or f16; without it f16 beside quantized
+    /// weights, else f32
+    #[arg(long, value_name = "TYPE", value_parser = kv_cache)]
+    pub(crate) kv_cache: Option<CachePrecision>,
     /// Folder of a LoRA adapter in PEFT's format (adapter_config.json, adapter_model.safetensors),
     /// merged into the weights while they load; the model must be the checkpoint it was trained on,
     /// not packed
@@ -238,6 +242,14 @@ fn image_tokens(text: &str) -> Result<ImageTokens, String> {
             .parse::<NonZeroUsize>()
             .map(|number| ImageTokens(Some(number.get())))
             .map_err(|_| "it is neither a number from 1 nor `all`".to_owned()),
+    }
+}
+
+fn kv_cache(name: &str) -> Result<CachePrecision, String> {
+    match name {
+        "f32" => Ok(CachePrecision::F32),
+        "f16" => Ok(CachePrecision::F16),
+        _ => Err("keys and values are kept as f32 or f16".to_owned()),
     }
 }
 

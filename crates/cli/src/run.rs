@@ -68,6 +68,7 @@ pub(crate) async fn open(
         model: ModelOptions {
             sliding_window: !input.no_sliding_window,
             recipe: input.recipe.clone(),
+            cache: input.kv_cache,
         },
         mask_decoder,
         ..LoadOptions::default()

@@ -63,7 +63,7 @@ pub use paligemma_checkpoint::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
 pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
-pub use paligemma_model::{Layers, Misfit, ModelOptions};
+pub use paligemma_model::{CachePrecision, Layers, Misfit, ModelOptions};
 pub use paligemma_processor::{
     AlphaMap, AnswerItem, AttentionMask, Batch, BatchRequest, BinaryMask, Content, Detection,
     IGNORED, Mask, Message, MessageError, Padding, Part, Picture as DecodedPicture, PixelBox,

@@ -1,7 +1,8 @@
-//! Multi-head attention over a key-value cache: the cache, the rotary table, and the two kernels.
+//! Multi-head attention over a key-value cache: the rotary table, and the kernels.
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::cache::KvCache;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::program::{Recorder, stretch};
@@ -58,27 +59,6 @@ impl std::fmt::Debug for RotaryTable {
     }
 }
 
-/// Keys and values of one layer: each `[kv_heads, capacity, head_dim]`, heads padded to a
-/// multiple of four.
-#[derive(Clone)]
-pub struct KvCache {
-    /// Keys, after rotary embedding.
-    pub keys: Tensor,
-    /// Values.
-    pub values: Tensor,
-    pub(crate) kv_heads: usize,
-    pub(crate) capacity: usize,
-    pub(crate) head_dim: usize,
-}
-
-impl KvCache {
-    /// Sequence positions it holds.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-}
-
 /// How queries attend.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
@@ -101,7 +81,7 @@ struct SplitParams {
     heads: u32,
     kv_heads: u32,
     head_dim: u32,
-    padded_dim: u32,
+    vectors: u32,
     capacity: u32,
     stride: u32,
     rotary: u32,
@@ -141,27 +121,6 @@ struct AttentionParams {
 }
 
 impl Gpu {
-    /// An empty cache for `capacity` positions.
-    ///
-    /// # Errors
-    /// More bytes than one binding may have.
-    pub fn kv_cache(
-        &self,
-        kv_heads: usize,
-        capacity: usize,
-        head_dim: usize,
-    ) -> Result<KvCache, GpuError> {
-        let stride = head_dim.next_multiple_of(4);
-        let rows = kv_heads * capacity;
-        Ok(KvCache {
-            keys: self.tensor_with_stride("keys", rows, head_dim, stride)?,
-            values: self.tensor_with_stride("values", rows, head_dim, stride)?,
-            kv_heads,
-            capacity,
-            head_dim,
-        })
-    }
-
     /// Queries by head: `[heads, rows, head_dim]`, heads padded to a multiple of four.
     ///
     /// # Errors
@@ -206,28 +165,6 @@ impl Gpu {
 }
 
 impl Recorder {
-    /// Copies the keys and values of these positions to another cache of the same shape.
-    pub fn copy_positions(
-        &mut self,
-        source: &KvCache,
-        target: &KvCache,
-        positions: std::ops::Range<usize>,
-    ) {
-        let shape = |cache: &KvCache| (cache.kv_heads, cache.capacity, cache.head_dim);
-        if shape(source) != shape(target) || positions.end > source.capacity {
-            return self.fail(GpuError::Shape {
-                kernel: "copy_positions",
-                detail: format!("{positions:?} of {:?}, {:?}", shape(source), shape(target)),
-            });
-        }
-        for head in 0..source.kv_heads {
-            let first = head * source.capacity;
-            let (row, count) = (first + positions.start, positions.len());
-            self.copy_rows(&source.keys, row, count, &target.keys, row);
-            self.copy_rows(&source.values, row, count, &target.values, row);
-        }
-    }
-
     /// Lays projections out by head: x `[rows, (heads + 2 * kv_heads) * head_dim]`, a row's queries,
     /// keys and values one after the other. Queries go to q (see [`Gpu::queries`]) from its row
     /// `first_row` on, keys and values into the cache at the sequence indices that begin at
@@ -241,17 +178,18 @@ impl Recorder {
         q: &Tensor,
         cache: &KvCache,
     ) {
+        let shader = cache.pick([&shader::SPLIT_HEADS, &shader::SPLIT_HEADS_KV16]);
         let (rows, q_rows) = (x.rows(), q.rows() / how.heads.max(1));
         let fits = how.fits(x, cache)
             && q.rows().is_multiple_of(how.heads.max(1))
             && first_row + rows <= q_rows
             && q.columns() == how.head_dim
-            && q.stride() == cache.keys.stride()
+            && q.stride() == cache.padded_dim()
             && span.len() >= 2
             && q_rows <= cache.capacity;
         if !fits {
             let all = [x, q, &cache.keys];
-            return self.misfit(&shader::SPLIT_HEADS, &all, format!("{how:?}"));
+            return self.misfit(shader, &all, format!("{how:?}"));
         }
         let (table, first_position) = how.table_or(x);
         let params = SplitParams {
@@ -261,15 +199,15 @@ impl Recorder {
             heads: how.heads as u32,
             kv_heads: how.kv_heads as u32,
             head_dim: how.head_dim as u32,
-            padded_dim: q.stride() as u32,
+            vectors: (q.stride() / 4) as u32,
             capacity: cache.capacity as u32,
             stride: x.stride() as u32,
             rotary: how.rotary.is_some().into(),
             first_position: first_position as u32,
         };
-        let width = q.stride() * (how.heads + 2 * how.kv_heads);
+        let width = q.stride() / 4 * (how.heads + 2 * how.kv_heads);
         self.dispatch(
-            &shader::SPLIT_HEADS,
+            shader,
             vec![
                 x.into(),
                 table.into(),
@@ -295,18 +233,19 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
+        let shader = cache.pick([&shader::ATTENTION, &shader::ATTENTION_KV16]);
         let rows = y.rows();
         let fits = how.heads > 0
             && q.rows() == how.heads * rows
             && q.columns() == cache.head_dim
-            && q.stride() == cache.keys.stride()
+            && q.stride() == cache.padded_dim()
             && y.columns() == how.heads * cache.head_dim
             && how.heads.is_multiple_of(cache.kv_heads.max(1))
             && cache.head_dim <= MAX_HEAD_DIM
             && span.len() >= 2;
         if !fits {
             let all = [q, &cache.keys, y];
-            return self.misfit(&shader::ATTENTION, &all, format!("{how:?}"));
+            return self.misfit(shader, &all, format!("{how:?}"));
         }
         let cost_of_a_row = 2 * y.columns() as u64 * cache.capacity as u64;
         let at_once = stretch(rows, cost_of_a_row);
@@ -326,7 +265,7 @@ impl Recorder {
                 cap: how.soft_cap.unwrap_or(0.0),
             };
             self.dispatch(
-                &shader::ATTENTION,
+                shader,
                 vec![
                     q.into(),
                     (&cache.keys).into(),
@@ -353,6 +292,7 @@ impl Recorder {
         first_row: usize,
         y: &Tensor,
     ) {
+        let shader = cache.pick([&shader::ATTENTION_WEIGHTS, &shader::ATTENTION_WEIGHTS_KV16]);
         let heads = how.heads.max(1);
         let (rows, written) = (q.rows() / heads, y.rows() / heads);
         let fits = how.heads > 0
@@ -360,7 +300,7 @@ impl Recorder {
             && y.rows() == heads * written
             && first_row + written <= rows
             && q.columns() == cache.head_dim
-            && q.stride() == cache.keys.stride()
+            && q.stride() == cache.padded_dim()
             && y.columns() <= cache.capacity
             && how.heads.is_multiple_of(cache.kv_heads.max(1))
             && cache.head_dim <= MAX_HEAD_DIM
@@ -368,7 +308,7 @@ impl Recorder {
         if !fits {
             let all = [q, &cache.keys, y];
             let detail = format!("{how:?} from row {first_row}");
-            return self.misfit(&shader::ATTENTION_WEIGHTS, &all, detail);
+            return self.misfit(shader, &all, detail);
         }
         let params = WeightsParams {
             rows: rows as u32,
@@ -384,7 +324,7 @@ impl Recorder {
             cap: how.soft_cap.unwrap_or(0.0),
         };
         self.dispatch(
-            &shader::ATTENTION_WEIGHTS,
+            shader,
             vec![q.into(), (&cache.keys).into(), span.into(), y.into()],
             bytemuck::bytes_of(&params),
             [written as u64, heads as u64, 1],

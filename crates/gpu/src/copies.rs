@@ -1,6 +1,5 @@
 //! Copies of rows from one tensor to another; they need not be aligned as a binding must.
 
-use crate::attention::KvCache;
 use crate::error::GpuError;
 use crate::program::Recorder;
 use crate::tensor::Tensor;
@@ -21,24 +20,6 @@ impl Recorder {
             let count = run.take_while(|(row, next)| *row == next).count();
             self.copy_rows(source, first, count, y, at);
             at += count;
-        }
-    }
-
-    /// Copies the first `positions` of a cache into another of the same heads.
-    pub fn copy_cache(&mut self, from: &KvCache, positions: usize, to: &KvCache) {
-        let fits = from.kv_heads == to.kv_heads
-            && from.head_dim == to.head_dim
-            && positions <= from.capacity.min(to.capacity);
-        if !fits {
-            return self.fail(GpuError::Shape {
-                kernel: "copy_cache",
-                detail: format!("{positions} of {} to {}", from.capacity, to.capacity),
-            });
-        }
-        for head in 0..from.kv_heads {
-            let (source, target) = (head * from.capacity, head * to.capacity);
-            self.copy_rows(&from.keys, source, positions, &to.keys, target);
-            self.copy_rows(&from.values, source, positions, &to.values, target);
         }
     }
 

@@ -3,7 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::attention::{Attention, Heads, KvCache, MAX_HEAD_DIM};
+use crate::attention::{Attention, Heads, MAX_HEAD_DIM};
+use crate::cache::KvCache;
 use crate::program::{Recorder, Resource};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
@@ -69,6 +70,7 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
+        let shader = cache.pick([&shader::DECODE_ATTENTION, &shader::DECODE_ATTENTION_KV16]);
         let (heads, head_dim) = (layout.heads, layout.head_dim);
         let fits = layout.fits(x, cache)
             && x.rows() == 1
@@ -81,9 +83,9 @@ impl Recorder {
             && span.len() >= 2;
         if !fits {
             let all = [x, &cache.keys, y];
-            return self.misfit(&shader::DECODE_ATTENTION, &all, format!("{layout:?}"));
+            return self.misfit(shader, &all, format!("{layout:?}"));
         }
-        let padded = cache.keys.stride();
+        let padded = cache.padded_dim();
         let usage = wgpu::BufferUsages::STORAGE;
         let sums = self
             .gpu
@@ -116,7 +118,7 @@ impl Recorder {
             stride: if parts == 1 { head_dim } else { padded } as u32,
         };
         self.dispatch(
-            &shader::DECODE_ATTENTION,
+            shader,
             vec![
                 x.into(),
                 table.into(),

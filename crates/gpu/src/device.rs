@@ -45,6 +45,9 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     pub(crate) variants: Cell<Variants>,
+    /// Pipelines that the browser compiled ahead, held so that it keeps them.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) prepared: RefCell<Vec<wasm_bindgen::JsValue>>,
     trouble: Arc<Mutex<Option<GpuError>>>,
 }
 
@@ -152,6 +155,8 @@ impl Gpu {
             variants: Cell::new(Variants::usual(&info)),
             info,
             pipelines: RefCell::default(),
+            #[cfg(target_arch = "wasm32")]
+            prepared: RefCell::default(),
             trouble,
         })))
     }
@@ -286,10 +291,7 @@ impl Gpu {
             cache: None,
         });
         let made = Pipeline { pipeline, layout };
-        self.0
-            .pipelines
-            .borrow_mut()
-            .insert(key, made.clone());
+        self.0.pipelines.borrow_mut().insert(key, made.clone());
         made
     }
 }

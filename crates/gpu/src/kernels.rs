@@ -75,7 +75,7 @@ impl Recorder {
                 .is_none_or(|bias| bias.rows() == 1 && bias.columns() == y.columns());
         if !fits {
             return self.misfit(
-                w.matmul(),
+                w.kernels().matmul,
                 &[x, y],
                 format!("[{}, {}]", w.rows(), w.columns()),
             );
@@ -110,12 +110,12 @@ impl Recorder {
             let params = bytemuck::bytes_of(&params);
             if rows == 1 {
                 let pairs = [range.len(), w.rows()].map(|rows| rows.div_ceil(2));
-                self.dispatch_matvec(w.matvec(), resources, params, pairs, cost);
+                self.dispatch_matvec(w.kernels().matvec, resources, params, pairs, cost);
                 continue;
             }
             let (shader, tile) = match self.gpu.variants().matmul {
-                MatmulVariant::Registers => (w.matmul(), [32, 64]),
-                MatmulVariant::Tiled => (w.matmul_tiled(), [64, 64]),
+                MatmulVariant::Registers => (w.kernels().matmul, [32, 64]),
+                MatmulVariant::Tiled => (w.kernels().matmul_tiled, [64, 64]),
             };
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
@@ -134,7 +134,7 @@ impl Recorder {
             && w.shard_count() == 1;
         if !fits {
             let detail = format!("[{}, {}]", w.rows(), w.columns());
-            return self.misfit(w.matvec_geglu(), &[x, y], detail);
+            return self.misfit(w.kernels().matvec_geglu, &[x, y], detail);
         }
         let params = LinearParams {
             rows: 1,
@@ -150,7 +150,7 @@ impl Recorder {
         for (_, resources) in Self::shard_resources(w, || vec![x.into(), y.into()]) {
             let params = bytemuck::bytes_of(&params);
             let pairs = [y.columns(); 2];
-            self.dispatch_matvec(w.matvec_geglu(), resources, params, pairs, cost);
+            self.dispatch_matvec(w.kernels().matvec_geglu, resources, params, pairs, cost);
         }
     }
 
@@ -181,7 +181,11 @@ impl Recorder {
     pub fn embed(&mut self, ids: &Indices, w: &Matrix, scale: f32, y: &Tensor) {
         let fits = y.columns() == w.columns() && y.stride() == w.blocks() * 8;
         if !fits || y.rows() > ids.len() {
-            return self.misfit(w.embed(), &[y], format!("[{}, {}]", w.rows(), w.columns()));
+            return self.misfit(
+                w.kernels().embed,
+                &[y],
+                format!("[{}, {}]", w.rows(), w.columns()),
+            );
         }
         for (range, resources) in Self::shard_resources(w, || vec![ids.into(), y.into()]) {
             let params = EmbedParams {
@@ -192,7 +196,7 @@ impl Recorder {
             };
             let groups = [w.blocks().div_ceil(64) as u64, y.rows() as u64, 1];
             let params = bytemuck::bytes_of(&params);
-            self.dispatch(w.embed(), resources, params, groups, 0);
+            self.dispatch(w.kernels().embed, resources, params, groups, 0);
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod attention;
 mod buffer;
+mod cache;
 mod conv;
 mod copies;
 mod decode_attention;
@@ -18,6 +19,7 @@ mod error;
 mod kernels;
 mod matrix;
 mod picking;
+mod prepare;
 mod program;
 mod readback;
 pub mod shader;
@@ -25,7 +27,8 @@ mod tensor;
 mod upload;
 mod variants;
 
-pub use attention::{Attention, Heads, KvCache, RotaryTable};
+pub use attention::{Attention, Heads, RotaryTable};
+pub use cache::{CachePrecision, KvCache};
 pub use conv::Conv;
 pub use device::{AdapterInfo, Gpu, GpuOptions};
 pub use error::GpuError;

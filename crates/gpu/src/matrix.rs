@@ -10,7 +10,7 @@ use crate::shader::{self, Shader};
 use crate::upload::{Destination, HostBytes};
 
 /// Inputs that a shader reads at a time; rows are padded with zeros to a multiple of it.
-const BLOCK: usize = 8;
+pub(crate) const BLOCK: usize = 8;
 
 /// A weight matrix `[rows, columns]` on the GPU, packed in one of the [`Precision`]s.
 ///
@@ -95,75 +95,53 @@ impl Matrix {
         })
     }
 
-    pub(crate) fn matmul(&self) -> &'static Shader {
-        match self.precision {
-            Precision::F32 => &shader::MATMUL_F32,
-            Precision::F16 => &shader::MATMUL_F16,
-            Precision::BF16 => &shader::MATMUL_BF16,
-            Precision::Q8 { .. } => &shader::MATMUL_Q8,
-            Precision::Q4 { .. } => &shader::MATMUL_Q4,
-            Precision::Int4 { .. } => &shader::MATMUL_INT4,
-        }
+    /// What computes with it.
+    pub(crate) fn kernels(&self) -> Kernels {
+        kernels(self.precision, self.blocks())
     }
+}
 
-    pub(crate) fn matmul_tiled(&self) -> &'static Shader {
-        match self.precision {
-            Precision::F32 => &shader::MATMUL_TILED_F32,
-            Precision::F16 => &shader::MATMUL_TILED_F16,
-            Precision::BF16 => &shader::MATMUL_TILED_BF16,
-            Precision::Q8 { .. } => &shader::MATMUL_TILED_Q8,
-            Precision::Q4 { .. } => &shader::MATMUL_TILED_Q4,
-            Precision::Int4 { .. } => &shader::MATMUL_TILED_INT4,
-        }
-    }
+/// The kernels for one way of storing weights.
+pub(crate) struct Kernels {
+    pub(crate) matmul: &'static Shader,
+    pub(crate) matmul_tiled: &'static Shader,
+    pub(crate) matvec: &'static Shader,
+    pub(crate) matvec_geglu: &'static Shader,
+    pub(crate) embed: &'static Shader,
+}
 
-    pub(crate) fn matvec(&self) -> &'static Shader {
-        match (self.precision, self.is_wide()) {
-            (Precision::F32, _) => &shader::MATVEC_F32,
-            (Precision::F16, _) => &shader::MATVEC_F16,
-            (Precision::BF16, _) => &shader::MATVEC_BF16,
-            (Precision::Q8 { .. }, false) => &shader::MATVEC_Q8,
-            (Precision::Q8 { .. }, true) => &shader::MATVEC_Q8_WIDE,
-            (Precision::Q4 { .. }, false) => &shader::MATVEC_Q4,
-            (Precision::Q4 { .. }, true) => &shader::MATVEC_Q4_WIDE,
-            (Precision::Int4 { .. }, false) => &shader::MATVEC_INT4,
-            (Precision::Int4 { .. }, true) => &shader::MATVEC_INT4_WIDE,
+macro_rules! kernels {
+    ($matvec:ident, $geglu:ident, $matmul:ident, $tiled:ident, $embed:ident) => {
+        Kernels {
+            matmul: &shader::$matmul,
+            matmul_tiled: &shader::$tiled,
+            matvec: &shader::$matvec,
+            matvec_geglu: &shader::$geglu,
+            embed: &shader::$embed,
         }
-    }
+    };
+}
 
-    pub(crate) fn matvec_geglu(&self) -> &'static Shader {
-        match (self.precision, self.is_wide()) {
-            (Precision::F32, _) => &shader::MATVEC_GEGLU_F32,
-            (Precision::F16, _) => &shader::MATVEC_GEGLU_F16,
-            (Precision::BF16, _) => &shader::MATVEC_GEGLU_BF16,
-            (Precision::Q8 { .. }, false) => &shader::MATVEC_GEGLU_Q8,
-            (Precision::Q8 { .. }, true) => &shader::MATVEC_GEGLU_Q8_WIDE,
-            (Precision::Q4 { .. }, false) => &shader::MATVEC_GEGLU_Q4,
-            (Precision::Q4 { .. }, true) => &shader::MATVEC_GEGLU_Q4_WIDE,
-            (Precision::Int4 { .. }, false) => &shader::MATVEC_GEGLU_INT4,
-            (Precision::Int4 { .. }, true) => &shader::MATVEC_GEGLU_INT4_WIDE,
+/// Those for rows of so many blocks. Rows and groups of whole chunks of 32 inputs are read 16
+/// bytes at a time.
+#[rustfmt::skip] // a table
+pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
+    let wide = match precision {
+        Precision::F32 | Precision::F16 | Precision::BF16 => false,
+        Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => {
+            blocks.is_multiple_of(4) && group.is_multiple_of(32)
         }
-    }
-
-    /// Rows and groups are whole chunks of 32 inputs, which kernels read 16 bytes at a time.
-    fn is_wide(&self) -> bool {
-        match self.precision {
-            Precision::F32 | Precision::F16 | Precision::BF16 => false,
-            Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => {
-                self.blocks().is_multiple_of(4) && group.is_multiple_of(32)
-            }
-        }
-    }
-
-    pub(crate) fn embed(&self) -> &'static Shader {
-        match self.precision {
-            Precision::F32 => &shader::EMBED_F32,
-            Precision::F16 => &shader::EMBED_F16,
-            Precision::BF16 => &shader::EMBED_BF16,
-            Precision::Q8 { .. } => &shader::EMBED_Q8,
-            Precision::Q4 { .. } => &shader::EMBED_Q4,
-            Precision::Int4 { .. } => &shader::EMBED_INT4,
-        }
+    };
+    match (precision, wide) {
+        (Precision::F32, _) => kernels!(MATVEC_F32, MATVEC_GEGLU_F32, MATMUL_F32, MATMUL_TILED_F32, EMBED_F32),
+        (Precision::F16, _) => kernels!(MATVEC_F16, MATVEC_GEGLU_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
+        (Precision::BF16, _) => kernels!(MATVEC_BF16, MATVEC_GEGLU_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),
+        (Precision::Q8 { .. }, false) => kernels!(MATVEC_Q8, MATVEC_GEGLU_Q8, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
+        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE, MATVEC_GEGLU_Q8_WIDE, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
+        (Precision::Q4 { .. }, false) => kernels!(MATVEC_Q4, MATVEC_GEGLU_Q4, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
+        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE, MATVEC_GEGLU_Q4_WIDE, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
+        (Precision::Int4 { .. }, false) => kernels!(MATVEC_INT4, MATVEC_GEGLU_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
+        (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE, MATVEC_GEGLU_INT4_WIDE, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
     }
 }
 

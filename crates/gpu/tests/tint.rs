@@ -6,7 +6,7 @@ mod support;
 mod twins;
 
 use paligemma_gpu::shader::{ALL, Binding};
-use paligemma_gpu::{Attention, Gpu, GpuOptions, Linear, Program, Recorder};
+use paligemma_gpu::{Attention, CachePrecision, Gpu, GpuOptions, Linear, Program, Recorder};
 use support::compare::assert_agrees;
 use support::random::Rng;
 use support::{bounds, upload};
@@ -173,7 +173,12 @@ async fn attention_is_its_twin() {
     let cached = shape.kv_heads * shape.capacity * shape.head_dim;
     let (k, v) = (rng.numbers(cached, 2.0), rng.numbers(cached, 2.0));
     let cache = gpu
-        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+        .kv_cache(
+            shape.kv_heads,
+            shape.capacity,
+            shape.head_dim,
+            CachePrecision::F32,
+        )
         .unwrap();
     gpu.write(&cache.keys, 0, &k).unwrap();
     gpu.write(&cache.values, 0, &v).unwrap();

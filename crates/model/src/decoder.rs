@@ -1,7 +1,7 @@
 use paligemma_checkpoint::{Family, TextConfig};
 use paligemma_gpu::{
-    Attention, Gpu, GpuError, Heads, Indices, KvCache, Linear, Matrix, Recorder, RotaryTable,
-    Tensor,
+    Attention, CachePrecision, Gpu, GpuError, Heads, Indices, KvCache, Linear, Matrix, Recorder,
+    RotaryTable, Tensor,
 };
 
 use crate::error::ModelError;
@@ -21,6 +21,7 @@ const WIDE_BYTES: usize = 64 << 20;
 pub(crate) struct Decoder {
     config: TextConfig,
     windows: bool,
+    cache: CachePrecision,
     embed_tokens: Matrix, // [vocabulary, hidden], also the head when tied
     lm_head: Option<Matrix>,
     layers: Vec<Layer>,
@@ -96,6 +97,7 @@ impl Decoder {
     pub(crate) fn new(
         config: &TextConfig,
         windows: bool,
+        cache: CachePrecision,
         weights: &mut Weights,
     ) -> Result<Self, ModelError> {
         let layers = (0..config.num_hidden_layers)
@@ -107,6 +109,7 @@ impl Decoder {
         Ok(Self {
             config: config.clone(),
             windows,
+            cache,
             embed_tokens: weights.matrix("language_model.model.embed_tokens.weight")?,
             lm_head: weights.optional_matrix("language_model.lm_head.weight"),
             layers,
@@ -124,7 +127,10 @@ impl Decoder {
         let positions = FIRST_POSITION + capacity;
         Ok(Memory {
             caches: (0..config.num_hidden_layers)
-                .map(|_| gpu.kv_cache(config.num_key_value_heads, capacity, config.head_dim))
+                .map(|_| {
+                    let heads = config.num_key_value_heads;
+                    gpu.kv_cache(heads, capacity, config.head_dim, self.cache)
+                })
                 .collect::<Result<_, _>>()?,
             rotary: gpu.rotary_table(positions, config.head_dim, config.rope_theta)?,
             span: gpu.indices("span", 2)?,

@@ -21,7 +21,7 @@ pub use error::ModelError;
 pub use fit::{Misfit, misfits};
 pub use mask_decoder::{CODES, MASK_NUMBERS, MaskDecoder};
 pub use model::{ImageFeatures, ModelOptions, PaliGemma};
-pub use paligemma_gpu::Neighbours;
+pub use paligemma_gpu::{CachePrecision, Neighbours};
 pub use pass::{Input, Pass, Residual};
 pub use picking::{PickOne, Picking, Sampling, Scored, Steering};
 pub use session::Session;

@@ -1,5 +1,5 @@
-use paligemma_checkpoint::{Checkpoint, Config, Pieces, Recipe, Source};
-use paligemma_gpu::{Gpu, HostBytes, Indices, Tensor};
+use paligemma_checkpoint::{Checkpoint, Config, Pieces, Precision, Recipe, Source};
+use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Indices, Tensor};
 
 use crate::decoder::Decoder;
 use crate::error::ModelError;
@@ -18,6 +18,21 @@ pub struct ModelOptions {
     pub sliding_window: bool,
     /// Precision of each part's weights; none: as they are stored. A packed model has its own.
     pub recipe: Option<Recipe>,
+    /// How keys and values of the decoder are kept; none: as 16-bit floats where the decoder's
+    /// weights are quantized, else as 32-bit floats, with which everything is exact.
+    pub cache: Option<CachePrecision>,
+}
+
+impl ModelOptions {
+    /// How keys and values are kept beside these matrices of the decoder.
+    pub(crate) fn cache(&self, mut decoder: impl Iterator<Item = Precision>) -> CachePrecision {
+        let exact =
+            |precision| matches!(precision, Precision::F32 | Precision::F16 | Precision::BF16);
+        self.cache.unwrap_or(match decoder.all(exact) {
+            true => CachePrecision::F32,
+            false => CachePrecision::F16,
+        })
+    }
 }
 
 impl Default for ModelOptions {
@@ -25,6 +40,7 @@ impl Default for ModelOptions {
         Self {
             sliding_window: true,
             recipe: None,
+            cache: None,
         }
     }
 }
@@ -57,8 +73,7 @@ impl PaliGemma {
     ) -> Result<Self, ModelError> {
         let config = checkpoint.config().clone();
         check(&config)?;
-        let recipe = options.recipe.as_ref().unwrap_or(&Recipe::AS_STORED);
-        let weights = Weights::load(gpu, checkpoint, recipe, progress).await?;
+        let weights = Weights::load(gpu, checkpoint, options, progress).await?;
         Self::assemble(gpu, config, weights, options).await
     }
 
@@ -77,7 +92,7 @@ impl PaliGemma {
     {
         let config = Config::of_packed(pieces).await?;
         check(&config)?;
-        let weights = Weights::load_packed(gpu, pieces, progress).await?;
+        let weights = Weights::load_packed(gpu, pieces, options, progress).await?;
         Self::assemble(gpu, config, weights, options).await
     }
 
@@ -88,7 +103,8 @@ impl PaliGemma {
         options: &ModelOptions,
     ) -> Result<Self, ModelError> {
         let vision = VisionTower::new(&config.vision, &mut weights)?;
-        let decoder = Decoder::new(&config.text, options.sliding_window, &mut weights)?;
+        let (windows, cache) = (options.sliding_window, weights.cache);
+        let decoder = Decoder::new(&config.text, windows, cache, &mut weights)?;
         let everything = gpu.indices("span of a picture", 2)?;
         gpu.write_indices(&everything, &[0, config.vision.num_patches() as u32])?;
         gpu.finish().await?;

@@ -219,12 +219,8 @@ impl Session {
                 context: self.capacity,
             });
         }
-        for (cache, both) in self.memory.caches.iter().zip(layers) {
-            for (tensor, values) in [&cache.keys, &cache.values].into_iter().zip(both) {
-                for (head, values) in values.chunks(per_head.max(1)).enumerate() {
-                    model.gpu.write(tensor, head * self.capacity, values)?;
-                }
-            }
+        for (cache, [keys, values]) in self.memory.caches.iter().zip(layers) {
+            model.gpu.write_cache(cache, [keys, values])?;
         }
         (self.position, self.prefix) = (positions, prefix);
         let span = [positions as u32, prefix as u32];

@@ -1,7 +1,7 @@
 use paligemma_checkpoint::TextConfig;
 use paligemma_gpu::{
-    FOUND_WORDS, Gpu, GpuError, Indices, Keep, Neighbours, Processing, Program, Readback, Recorder, Submission,
-    Tensor,
+    FOUND_WORDS, Gpu, GpuError, Indices, Keep, Neighbours, Processing, Program, Readback, Recorder,
+    Submission, Tensor,
 };
 
 use crate::error::ModelError;
@@ -92,8 +92,8 @@ pub(crate) struct Picker {
     allowed: usize,
     soft_cap: Option<f32>,
     parts: Tensor,
-    ids: Indices,   // of `Few`
-    found: Indices, // [ids, FOUND_WORDS]
+    ids: Indices,             // of `Few`
+    found: Indices,           // [ids, FOUND_WORDS]
     readbacks: Vec<Readback>, // of the steps under way, in turn
     workshop: Option<Workshop>,
 }

@@ -22,8 +22,8 @@ pub struct Session {
     token: Indices, // [1], the token last picked
     picker: Picker,
     found: Vec<Scored>,
-    turn: usize,                        // steps submitted
-    under_way: VecDeque<Submission>,    // those of them that nobody has waited for
+    turn: usize,                     // steps submitted
+    under_way: VecDeque<Submission>, // those of them that nobody has waited for
     pub(crate) allowed: usize,
     workspace: Workspace, // of one row
     first: Tensor,        // [1, vocabulary], the logits after the prefix
@@ -275,15 +275,7 @@ impl Session {
     pub async fn read_caches(&self, model: &PaliGemma) -> Result<Vec<[Vec<f32>; 2]>, ModelError> {
         let mut layers = Vec::new();
         for cache in &self.memory.caches {
-            let mut both = [Vec::new(), Vec::new()];
-            for (tensor, out) in [&cache.keys, &cache.values].into_iter().zip(&mut both) {
-                let numbers = model.gpu.read_tensor(tensor).await?;
-                let head = self.capacity * tensor.columns();
-                for values in numbers.chunks(head.max(1)) {
-                    out.extend_from_slice(&values[..self.position * tensor.columns()]);
-                }
-            }
-            layers.push(both);
+            layers.push(model.gpu.read_cache(cache, self.position).await?);
         }
         Ok(layers)
     }

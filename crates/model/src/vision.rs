@@ -1,5 +1,7 @@
 use paligemma_checkpoint::VisionConfig;
-use paligemma_gpu::{Attention, Gpu, GpuError, Heads, Indices, Linear, Matrix, Recorder, Tensor};
+use paligemma_gpu::{
+    Attention, CachePrecision, Gpu, GpuError, Heads, Indices, Linear, Matrix, Recorder, Tensor,
+};
 
 use crate::error::ModelError;
 use crate::stack::{self, Stack};
@@ -129,7 +131,7 @@ impl VisionTower {
         let attended = tensor("vision attended", hidden_size)?;
         let intermediate = tensor("vision intermediate", config.intermediate_size)?;
         let queries = gpu.queries(heads, patches, head_dim)?;
-        let cache = gpu.kv_cache(heads, patches, head_dim)?;
+        let cache = gpu.kv_cache(heads, patches, head_dim, CachePrecision::F32)?;
         let layout = Heads {
             heads,
             kv_heads: heads,
@@ -153,7 +155,9 @@ impl VisionTower {
         for (i, layer) in self.layers.iter().enumerate() {
             let norm = &layer.layer_norm1;
             r.layer_norm(&hidden, &norm.weight, &norm.bias, eps, &normed);
-            layer.qkv_proj.record(r, &normed, Some(&layer.qkv_bias), &qkv);
+            layer
+                .qkv_proj
+                .record(r, &normed, Some(&layer.qkv_bias), &qkv);
             r.split_heads(&qkv, 0, layout, span, &queries, &cache);
             r.attention(&queries, &cache, span, attention, &attended);
             taps.attend(gpu, r, i, &queries, &cache, span, attention, patches)?;

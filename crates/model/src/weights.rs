@@ -2,11 +2,12 @@ use std::collections::HashMap;
 
 use futures_util::future;
 use paligemma_checkpoint::{
-    Checkpoint, CheckpointError, Packed, Pieces, Recipe, Source, Span, Storage, pack,
+    Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage, pack,
 };
-use paligemma_gpu::{Gpu, HostBytes, Matrix, Tensor};
+use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, Tensor};
 
 use crate::error::ModelError;
+use crate::model::ModelOptions;
 use crate::stack::{self, Stack, Stored};
 
 /// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
@@ -15,6 +16,9 @@ const PIECE: usize = 16 << 20;
 /// Bytes handed to the GPU before it is waited for: uploads are staged, and the staging must not
 /// grow with the model.
 const IN_FLIGHT: u64 = 64 << 20;
+
+/// What the names of the decoder's layers begin with.
+const LAYERS: &str = "language_model.model.layers.";
 
 const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_embedding.weight";
 
@@ -29,15 +33,23 @@ pub(crate) struct Weights {
     matrices: HashMap<String, Matrix>,
     vectors: HashMap<String, Tensor>,
     places: HashMap<String, (String, usize)>,
+    /// How keys and values are to be kept beside these weights.
+    pub(crate) cache: CachePrecision,
 }
 
 impl Weights {
     /// Room for these tensors.
-    pub(crate) async fn allocate(gpu: &Gpu, tensors: &[Stored<'_>]) -> Result<Self, ModelError> {
+    pub(crate) async fn allocate(
+        gpu: &Gpu,
+        tensors: &[Stored<'_>],
+        options: &ModelOptions,
+    ) -> Result<Self, ModelError> {
+        let decoder = tensors.iter().filter(|(name, ..)| name.starts_with(LAYERS));
         let mut weights = Self {
             matrices: HashMap::new(),
             vectors: HashMap::new(),
             places: HashMap::new(),
+            cache: options.cache(matrices(decoder).map(|(precision, _)| precision)),
         };
         let shapes: HashMap<_, _> = tensors
             .iter()
@@ -92,6 +104,7 @@ impl Weights {
     pub(crate) async fn load_packed<P: Pieces>(
         gpu: &Gpu,
         pieces: &P,
+        options: &ModelOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError>
     where
@@ -106,7 +119,24 @@ impl Weights {
                 (tensor.name.as_str(), rows, columns, tensor.storage)
             })
             .collect();
-        let weights = Self::allocate(gpu, &tensors).await?;
+        let weights = Self::allocate(gpu, &tensors, options).await?;
+        let compiled = gpu.prepare(matrices(tensors.iter()), weights.cache);
+        let uploaded = weights.upload_pieces(gpu, pieces, progress);
+        let (uploaded, ()) = future::join(uploaded, compiled).await;
+        uploaded?;
+        Ok(weights)
+    }
+
+    async fn upload_pieces<P: Pieces>(
+        &self,
+        gpu: &Gpu,
+        pieces: &P,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ModelError>
+    where
+        P::Piece: HostBytes,
+    {
+        let plan = &pieces.manifest().plan;
         let count = plan.pieces();
         let read = async |index| match index < count {
             true => pieces.piece(index).await.map(Some),
@@ -123,7 +153,7 @@ impl Weights {
                 for (tensor, span) in plan.spans_of(index) {
                     let tensor = &plan.tensors[tensor];
                     let (_, columns) = tensor.extent();
-                    weights.write_span(gpu, (&tensor.name, columns), span, &piece)?;
+                    self.write_span(gpu, (&tensor.name, columns), span, &piece)?;
                 }
                 let bytes = plan.piece_len(index) as u64;
                 loaded += bytes;
@@ -140,8 +170,7 @@ impl Weights {
             progress(loaded);
             next = following.map_err(CheckpointError::from)?;
         }
-        gpu.finish().await?;
-        Ok(weights)
+        Ok(gpu.finish().await?)
     }
 
     fn write_span(
@@ -165,9 +194,10 @@ impl Weights {
     pub(crate) async fn load<S: Source>(
         gpu: &Gpu,
         checkpoint: &Checkpoint<S>,
-        recipe: &Recipe,
+        options: &ModelOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
+        let recipe = options.recipe.as_ref().unwrap_or(&Recipe::AS_STORED);
         let tensors = checkpoint.tensors();
         let stored: Vec<_> = tensors
             .iter()
@@ -176,8 +206,21 @@ impl Weights {
                 (tensor.name.as_str(), tensor.rows(), tensor.cols(), storage)
             })
             .collect();
-        let weights = Self::allocate(gpu, &stored).await?;
+        let weights = Self::allocate(gpu, &stored, options).await?;
+        let compiled = gpu.prepare(matrices(stored.iter()), weights.cache);
+        let uploaded = weights.upload_slices(gpu, checkpoint, progress);
+        let (uploaded, ()) = future::join(uploaded, compiled).await;
+        uploaded?;
+        Ok(weights)
+    }
 
+    async fn upload_slices<S: Source>(
+        &self,
+        gpu: &Gpu,
+        checkpoint: &Checkpoint<S>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ModelError> {
+        let tensors = checkpoint.tensors();
         let mut loaded = 0;
         let mut in_flight = 0;
         let mut packed = Packed::default();
@@ -185,7 +228,7 @@ impl Weights {
         while let Some(slice) = slices.next().await? {
             let bytes = slice.bytes.len() as u64;
             if let Some(tensor) = tensors.get(slice.tensor) {
-                if let Some((matrix, before)) = weights.matrix_of(&tensor.name) {
+                if let Some((matrix, before)) = self.matrix_of(&tensor.name) {
                     let to = matrix.precision();
                     pack(to, tensor.dtype, tensor.cols(), &slice.bytes, &mut packed).map_err(
                         |reason| ModelError::Quantize {
@@ -195,7 +238,7 @@ impl Weights {
                     )?;
                     let rows = before + slice.rows.start..before + slice.rows.end;
                     gpu.write_matrix(matrix, rows, &packed)?;
-                } else if let Some(vector) = weights.vector_of(&tensor.name, tensor.cols())? {
+                } else if let Some(vector) = self.vector_of(&tensor.name, tensor.cols())? {
                     gpu.write_widened(&vector, slice.rows.start, tensor.dtype, &slice.bytes)?;
                 }
             }
@@ -207,8 +250,7 @@ impl Weights {
             }
             progress(loaded);
         }
-        gpu.finish().await?;
-        Ok(weights)
+        Ok(gpu.finish().await?)
     }
 
     pub(crate) fn matrix(&mut self, name: &str) -> Result<Matrix, ModelError> {
@@ -236,6 +278,16 @@ impl Weights {
     pub(crate) fn position_embedding(&mut self) -> Result<Tensor, ModelError> {
         self.vector(POSITION_EMBEDDING)
     }
+}
+
+/// Precision and columns of each matrix.
+fn matrices<'t>(
+    tensors: impl Iterator<Item = &'t Stored<'t>>,
+) -> impl Iterator<Item = (Precision, usize)> {
+    tensors.filter_map(|(_, _, columns, storage)| match storage {
+        Storage::Matrix(precision) => Some((*precision, *columns)),
+        Storage::Numbers => None,
+    })
 }
 
 /// `Checkpoint::open` has found every tensor, so this is a disagreement between our own lists.

@@ -8,7 +8,7 @@ use paligemma_checkpoint::{
     Checkpoint, Dtype, Packed, Recipe, Storage, int4_row, pack, unpack_row,
 };
 use paligemma_engine::{
-    Engine, Folder, GpuOptions, LoadOptions, MemorySource, ModelOptions, Source,
+    CachePrecision, Engine, Folder, GpuOptions, LoadOptions, MemorySource, ModelOptions, Source,
 };
 use safetensors::tensor::TensorView;
 
@@ -33,6 +33,7 @@ fn engine<S: Source>(source: S, recipe: Recipe) -> Engine {
         },
         model: ModelOptions {
             recipe: Some(recipe),
+            cache: Some(CachePrecision::F32),
             ..ModelOptions::default()
         },
         ..LoadOptions::default()

@@ -1,4 +1,4 @@
-use paligemma_gpu::{Attention, Gpu};
+use paligemma_gpu::{Attention, CachePrecision, Gpu};
 
 use super::device::{Target, open, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
@@ -83,6 +83,10 @@ impl Data {
             k: rng.numbers(cache, 2.0),
             v: rng.numbers(cache, 2.0),
         };
+        // Numbers that 16 bits hold too.
+        for x in data.k.iter_mut().chain(&mut data.v) {
+            *x = half::f16::from_f32(*x).to_f32();
+        }
         // Positions that nobody may see yet.
         let seen = shape.prefix.max(shape.first + shape.rows);
         for cache in [&mut data.k, &mut data.v] {
@@ -94,29 +98,28 @@ impl Data {
     }
 }
 
-pub(crate) fn attention() {
+pub(crate) fn attention(cache: CachePrecision) {
     let gpu = open();
     let mut rng = Rng::new(100);
     for (i, shape) in SHAPES.iter().enumerate() {
         // Scores from nearly equal to so far apart that most weights vanish.
         for sharpness in [0.01, 1.0, 20.0] {
             let data = Data::new(&mut rng, shape, sharpness);
-            let actual = attend(&gpu, shape, &data);
+            let actual = attend(&gpu, cache, shape, &data);
             let expected = twin::attention(shape, &data.q, &data.k, &data.v);
             let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
             assert_agrees(&format!("shape {i}"), &actual, &expected);
         }
     }
-    masks(&gpu, &mut rng);
-    groups_scales_and_caps(&gpu, &mut rng);
+    masks(&gpu, cache, &mut rng);
+    groups_scales_and_caps(&gpu, cache, &mut rng);
 }
 
-fn attend(gpu: &Gpu, shape: &Shape, data: &Data) -> Vec<f32> {
+fn attend(gpu: &Gpu, precision: CachePrecision, shape: &Shape, data: &Data) -> Vec<f32> {
     let cache = gpu
-        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
         .unwrap();
-    gpu.write(&cache.keys, 0, &data.k).unwrap();
-    gpu.write(&cache.values, 0, &data.v).unwrap();
+    gpu.write_cache(&cache, [&data.k, &data.v]).unwrap();
     let q = gpu
         .queries(shape.heads, shape.rows, shape.head_dim)
         .unwrap();
@@ -134,10 +137,10 @@ fn attend(gpu: &Gpu, shape: &Shape, data: &Data) -> Vec<f32> {
 }
 
 /// Masks that are off by one, causal prefixes, windows over the prefix.
-fn masks(gpu: &Gpu, rng: &mut Rng) {
+fn masks(gpu: &Gpu, cache: CachePrecision, rng: &mut Rng) {
     let shape = windowed(4, shape([4, 2, 20], [50, 0, 33, 50]));
     let data = Data::new(rng, &shape, 1.0);
-    let actual = attend(gpu, &shape, &data);
+    let actual = attend(gpu, cache, &shape, &data);
     let with = |visible: &dyn Fn(usize, usize) -> bool| -> Vec<Bounded> {
         let visible = |_: &Shape, i: usize, j: usize| visible(i, j);
         let out = twin::attention_with(&shape, &data.q, &data.k, &data.v, visible, Shape::kv_head);
@@ -177,10 +180,10 @@ fn masks(gpu: &Gpu, rng: &mut Rng) {
     );
 }
 
-fn groups_scales_and_caps(gpu: &Gpu, rng: &mut Rng) {
+fn groups_scales_and_caps(gpu: &Gpu, cache: CachePrecision, rng: &mut Rng) {
     let right = capped(2.0, shape([4, 2, 20], [9, 0, 9, 9]));
     let data = Data::new(rng, &right, 1.0);
-    let actual = attend(gpu, &right, &data);
+    let actual = attend(gpu, cache, &right, &data);
     let with = |shape: &Shape, kv_head: fn(&Shape, usize) -> usize| {
         let out = twin::attention_with(shape, &data.q, &data.k, &data.v, Shape::visible, kv_head);
         bounds::attention(&out, shape.head_dim, shape.cap)

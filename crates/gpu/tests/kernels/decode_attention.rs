@@ -1,7 +1,8 @@
-use paligemma_gpu::{Attention, Gpu, Heads};
+use paligemma_gpu::{Attention, CachePrecision, Gpu, Heads, KvCache};
+use pollster::block_on;
 
-use super::attention::{SHAPES, shape, windowed, capped};
-use super::device::{Target, input, open, read_padded, run};
+use super::attention::{SHAPES, capped, shape, windowed};
+use super::device::{Target, input, open, run};
 use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
 use crate::support::random::Rng;
 use crate::support::{bounds, upload};
@@ -24,6 +25,10 @@ impl Data {
             k: rng.numbers(cache, 2.0),
             v: rng.numbers(cache, 2.0),
         };
+        // Numbers that 16 bits hold too.
+        for x in data.x.iter_mut().chain(&mut data.k).chain(&mut data.v) {
+            *x = half::f16::from_f32(*x).to_f32();
+        }
         let queries = shape.heads * shape.head_dim;
         data.x[..queries].iter_mut().for_each(|x| *x *= sharpness);
         // Its own place, and what is to come.
@@ -66,12 +71,17 @@ fn shapes() -> Vec<Shape> {
         .collect()
 }
 
-fn attend(gpu: &Gpu, shape: &Shape, data: &Data, parts: usize) -> (Vec<f32>, [Vec<f32>; 2]) {
+fn attend(
+    gpu: &Gpu,
+    precision: CachePrecision,
+    shape: &Shape,
+    data: &Data,
+    parts: usize,
+) -> (Vec<f32>, [Vec<f32>; 2]) {
     let cache = gpu
-        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
         .unwrap();
-    gpu.write(&cache.keys, 0, &data.k).unwrap();
-    gpu.write(&cache.values, 0, &data.v).unwrap();
+    gpu.write_cache(&cache, [&data.k, &data.v]).unwrap();
     let x = input(gpu, data.x.len(), &data.x);
     let span = upload::indices(gpu, &[shape.first as u32, shape.prefix as u32]);
     let target = Target::poisoned(gpu, 1, shape.heads * shape.head_dim);
@@ -79,12 +89,7 @@ fn attend(gpu: &Gpu, shape: &Shape, data: &Data, parts: usize) -> (Vec<f32>, [Ve
     run(gpu, |r| {
         r.decode_attention_in(parts, &x, layout, &cache, &span, how, &target.view);
     });
-    let caches = [&cache.keys, &cache.values].map(|tensor| {
-        let wide = tensor.stride();
-        let rows = read_padded(gpu, tensor);
-        let rows = rows.chunks(wide);
-        rows.flat_map(|row| row[..shape.head_dim].to_vec()).collect()
-    });
+    let caches = block_on(gpu.read_cache(&cache, shape.capacity)).unwrap();
     (target.read(gpu), caches)
 }
 
@@ -104,13 +109,13 @@ fn hows(shape: &Shape) -> (Heads<'static>, Attention) {
     (layout, how)
 }
 
-pub(crate) fn decode_attention() {
+pub(crate) fn decode_attention(cache: CachePrecision) {
     let gpu = open();
     let mut rng = Rng::new(110);
     for (i, shape) in shapes().iter().enumerate() {
         for sharpness in [0.01, 1.0, 20.0] {
             let data = Data::new(&mut rng, shape, sharpness);
-            let (actual, caches) = attend(&gpu, shape, &data, 1);
+            let (actual, caches) = attend(&gpu, cache, shape, &data, 1);
             let filled = data.filled(shape);
             assert_same_bits("keys", &caches[0], &filled[0]);
             assert_same_bits("values", &caches[1], &filled[1]);
@@ -120,8 +125,8 @@ pub(crate) fn decode_attention() {
             assert_agrees(&format!("shape {i}"), &actual, &expected);
         }
     }
-    own_key_and_group(&gpu, &mut rng);
-    turned(&gpu, &mut rng);
+    own_key_and_group(&gpu, cache, &mut rng);
+    turned(&gpu, cache, &mut rng);
 }
 
 pub(crate) fn merge_attention() {
@@ -129,9 +134,13 @@ pub(crate) fn merge_attention() {
     let mut rng = Rng::new(115);
     for (i, shape) in shapes().iter().enumerate() {
         // More parts than there are keys among them.
-        for parts in [2, 3, 16] {
+        for (parts, cache) in [2, 3, 16].into_iter().zip([
+            CachePrecision::F32,
+            CachePrecision::F16,
+            CachePrecision::F32,
+        ]) {
             let data = Data::new(&mut rng, shape, 3.0);
-            let (actual, caches) = attend(&gpu, shape, &data, parts);
+            let (actual, caches) = attend(&gpu, cache, shape, &data, parts);
             let filled = data.filled(shape);
             assert_same_bits("keys", &caches[0], &filled[0]);
             let queries = &data.x[..shape.heads * shape.head_dim];
@@ -143,10 +152,10 @@ pub(crate) fn merge_attention() {
 }
 
 /// What the bounds must not let through.
-fn own_key_and_group(gpu: &Gpu, rng: &mut Rng) {
+fn own_key_and_group(gpu: &Gpu, cache: CachePrecision, rng: &mut Rng) {
     let shape = shape([4, 2, 20], [1, 9, 5, 12]);
     let data = Data::new(rng, &shape, 1.0);
-    let (actual, _) = attend(gpu, &shape, &data, 1);
+    let (actual, _) = attend(gpu, cache, &shape, &data, 1);
     let [k, v] = data.filled(&shape);
     let queries = &data.x[..shape.heads * shape.head_dim];
     let with = |visible: fn(&Shape, usize, usize) -> bool, head: fn(&Shape, usize) -> usize| {
@@ -161,8 +170,8 @@ fn own_key_and_group(gpu: &Gpu, rng: &mut Rng) {
 }
 
 /// With rotary embedding: the same bits as the two kernels that it stands for put into the cache,
-/// and the same answer within what both are off.
-fn turned(gpu: &Gpu, rng: &mut Rng) {
+/// and the answer of a twin that sees them.
+fn turned(gpu: &Gpu, precision: CachePrecision, rng: &mut Rng) {
     for (heads, first) in [([4, 2, 22], 17), ([8, 1, 256], 70), ([2, 2, 14], 0)] {
         let shape = shape(heads, [1, first, first, first + 3]);
         let data = Data::new(rng, &shape, 1.0);
@@ -176,37 +185,37 @@ fn turned(gpu: &Gpu, rng: &mut Rng) {
         };
         let x = input(gpu, data.x.len(), &data.x);
         let span = upload::indices(gpu, &[first as u32, first as u32]);
-        let cache = || {
+        let cache = |precision| {
             let cache = gpu
-                .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+                .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
                 .unwrap();
-            gpu.write(&cache.keys, 0, &data.k).unwrap();
-            gpu.write(&cache.values, 0, &data.v).unwrap();
+            gpu.write_cache(&cache, [&data.k, &data.v]).unwrap();
             cache
         };
-        let (fused, apart) = (cache(), cache());
-        let [y, y_apart] = [(); 2].map(|()| Target::poisoned(gpu, 1, heads[0] * heads[2]));
+        // What is not rounded to 16 bits: the row's own key and value are seen as they are.
+        let exact = cache(CachePrecision::F32);
+        let (fused, apart) = (cache(precision), cache(precision));
+        let [y, y_apart, y_exact] = [(); 3].map(|()| Target::poisoned(gpu, 1, heads[0] * heads[2]));
         let q = gpu.queries(heads[0], 1, heads[2]).unwrap();
         run(gpu, |r| {
             r.decode_attention(&x, layout, &fused, &span, how, &y.view);
             r.split_heads(&x, 0, layout, &span, &q, &apart);
             r.attention(&q, &apart, &span, how, &y_apart.view);
+            r.split_heads(&x, 0, layout, &span, &q, &exact);
+            r.attention(&q, &exact, &span, how, &y_exact.view);
         });
-        let rows = |cache: &paligemma_gpu::KvCache| {
-            [&cache.keys, &cache.values].map(|tensor| read_padded(gpu, tensor))
-        };
+        let rows = |cache: &KvCache| block_on(gpu.read_cache(cache, shape.capacity)).unwrap();
         let ([keys, values], [keys_apart, values_apart]) = (rows(&fused), rows(&apart));
         assert_same_bits("keys", &keys, &keys_apart);
         assert_same_bits("values", &values, &values_apart);
-        let numbers = |padded: &[f32], wide: usize| -> Vec<f32> {
-            let rows = padded.chunks(wide);
-            rows.flat_map(|row| row[..heads[2]].to_vec()).collect()
+        let queries = block_on(gpu.read_tensor(&q)).unwrap();
+        let twin = |[k, v]: &[Vec<f32>; 2]| {
+            let out = twin::attention(&shape, &queries, k, v);
+            bounds::attention(&out, shape.head_dim, shape.cap)
         };
-        let queries = numbers(&read_padded(gpu, &q), q.stride());
-        let [k, v] = [&keys, &values].map(|rows| numbers(rows, fused.keys.stride()));
-        let expected = twin::attention(&shape, &queries, &k, &v);
-        let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+        let [expected, rounded] = [&exact, &apart].map(|cache| twin(&rows(cache)));
         assert_agrees("fused", &y.read(gpu), &expected);
-        assert_agrees("apart", &y_apart.read(gpu), &expected);
+        assert_agrees("exact", &y_exact.read(gpu), &expected);
+        assert_agrees("apart", &y_apart.read(gpu), &rounded);
     }
 }

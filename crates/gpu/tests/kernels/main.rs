@@ -28,6 +28,7 @@ mod split_heads;
 mod weights;
 
 use paligemma_checkpoint::Precision;
+use paligemma_gpu::CachePrecision;
 
 const Q8: Precision = Precision::Q8 { group: 16 };
 const Q4: Precision = Precision::Q4 { group: 32 };
@@ -58,12 +59,15 @@ kernels! {
     add => elementwise::add();
     argmax => argmax::stages();
     argmax_parts => argmax::stretches();
-    attention => attention::attention();
-    attention_weights => weights::attention_weights();
+    attention => attention::attention(CachePrecision::F32);
+    attention_kv16 => attention::attention(CachePrecision::F16);
+    attention_weights => weights::attention_weights(CachePrecision::F32);
+    attention_weights_kv16 => weights::attention_weights(CachePrecision::F16);
     conv => conv::conv();
     conv_transposed => conv::conv_transposed();
     cross_entropy => weights::cross_entropy();
-    decode_attention => decode_attention::decode_attention();
+    decode_attention => decode_attention::decode_attention(CachePrecision::F32);
+    decode_attention_kv16 => decode_attention::decode_attention(CachePrecision::F16);
     digits => picking::levels();
     digits_parts => picking::thresholds();
     draw => picking::draws();
@@ -115,7 +119,8 @@ kernels! {
     rms_norm_twice => norms::rms_norm_twice();
     scatter_rows => rows::scatter_rows();
     soft_cap => elementwise::soft_cap();
-    split_heads => split_heads::split_heads();
+    split_heads => split_heads::split_heads(CachePrecision::F32);
+    split_heads_kv16 => split_heads::split_heads(CachePrecision::F16);
     top => picking::top();
     top_parts => picking::top_of_a_stretch();
 }

@@ -1,7 +1,9 @@
 //! Every function of the recorder refuses shapes that do not fit, and says which kernel.
 
 use paligemma_checkpoint::{Packed, Precision};
-use paligemma_gpu::{Attention, Conv, Gpu, GpuError, Heads, Linear, Recorder, Tensor};
+use paligemma_gpu::{
+    Attention, CachePrecision, Conv, Gpu, GpuError, Heads, Linear, Recorder, Tensor,
+};
 
 use super::device::open;
 
@@ -118,7 +120,7 @@ fn convolutions() {
 #[test]
 fn attention_weights() {
     let gpu = open();
-    let cache = gpu.kv_cache(2, 9, 8).unwrap();
+    let cache = gpu.kv_cache(2, 9, 8, CachePrecision::F32).unwrap();
     let q = gpu.queries(4, 5, 8).unwrap();
     let span = gpu.indices("span", 2).unwrap();
     let how = |heads| Attention {
@@ -162,8 +164,8 @@ fn rows_and_caches() {
     let wide = tensor(&gpu, 1, 9);
     refused(&gpu, "copy_rows", |r| r.gather_rows(&x, &[0], &wide));
     let (small, other) = (
-        gpu.kv_cache(2, 4, 8).unwrap(),
-        gpu.kv_cache(1, 9, 8).unwrap(),
+        gpu.kv_cache(2, 4, 8, CachePrecision::F32).unwrap(),
+        gpu.kv_cache(1, 9, 8, CachePrecision::F32).unwrap(),
     );
     refused(&gpu, "copy_cache", |r| r.copy_cache(&small, 2, &other));
     refused(&gpu, "copy_cache", |r| r.copy_cache(&small, 5, &small));
@@ -229,7 +231,7 @@ fn argmax() {
 #[test]
 fn split_heads() {
     let gpu = open();
-    let cache = gpu.kv_cache(2, 5, 6).unwrap();
+    let cache = gpu.kv_cache(2, 5, 6, CachePrecision::F32).unwrap();
     let q = gpu.queries(4, 3, 6).unwrap();
     let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
     let x = tensor(&gpu, 3, 48);
@@ -248,9 +250,7 @@ fn split_heads() {
     refused(&gpu, name, |r| {
         r.split_heads(&narrow, 0, how, &span, &q, &cache)
     });
-    refused(&gpu, name, |r| {
-        r.split_heads(&x, 1, how, &span, &q, &cache)
-    });
+    refused(&gpu, name, |r| r.split_heads(&x, 1, how, &span, &q, &cache));
     refused(&gpu, name, |r| {
         r.split_heads(&x, 0, how, &short, &q, &cache)
     });
@@ -259,25 +259,21 @@ fn split_heads() {
         gpu.queries(4, 3, 5).unwrap(),
         gpu.queries(5, 3, 6).unwrap(),
     ] {
-        refused(&gpu, name, |r| {
-            r.split_heads(&x, 0, how, &span, &q, &cache)
-        });
+        refused(&gpu, name, |r| r.split_heads(&x, 0, how, &span, &q, &cache));
     }
     for cache in [
-        gpu.kv_cache(1, 5, 6).unwrap(),
-        gpu.kv_cache(2, 5, 7).unwrap(),
-        gpu.kv_cache(2, 2, 6).unwrap(),
+        gpu.kv_cache(1, 5, 6, CachePrecision::F32).unwrap(),
+        gpu.kv_cache(2, 5, 7, CachePrecision::F32).unwrap(),
+        gpu.kv_cache(2, 2, 6, CachePrecision::F32).unwrap(),
     ] {
-        refused(&gpu, name, |r| {
-            r.split_heads(&x, 0, how, &span, &q, &cache)
-        });
+        refused(&gpu, name, |r| r.split_heads(&x, 0, how, &span, &q, &cache));
     }
 }
 
 #[test]
 fn decode_attention() {
     let gpu = open();
-    let cache = gpu.kv_cache(2, 5, 6).unwrap();
+    let cache = gpu.kv_cache(2, 5, 6, CachePrecision::F32).unwrap();
     let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
     let (x, y) = (tensor(&gpu, 1, 48), tensor(&gpu, 1, 24));
     let layout = Heads {
@@ -312,7 +308,7 @@ fn decode_attention() {
     refused(&|r| r.decode_attention_in(0, &x, layout, &cache, &span, how, &y));
     let fewer = Attention { heads: 2, ..how };
     refused(&|r| r.decode_attention(&x, layout, &cache, &span, fewer, &y));
-    let other = gpu.kv_cache(1, 5, 6).unwrap();
+    let other = gpu.kv_cache(1, 5, 6, CachePrecision::F32).unwrap();
     refused(&|r| r.decode_attention(&x, layout, &other, &span, how, &y));
 }
 
@@ -341,7 +337,7 @@ fn linear_geglu() {
 #[test]
 fn attention() {
     let gpu = open();
-    let cache = gpu.kv_cache(2, 5, 6).unwrap();
+    let cache = gpu.kv_cache(2, 5, 6, CachePrecision::F32).unwrap();
     let q = gpu.queries(4, 3, 6).unwrap();
     let (span, short) = (gpu.indices("s", 2).unwrap(), gpu.indices("s", 1).unwrap());
     let y = tensor(&gpu, 3, 24);
@@ -361,15 +357,15 @@ fn attention() {
         refused(&gpu, name, |r| r.attention(&q, &cache, &span, how, &y));
     }
     for cache in [
-        gpu.kv_cache(3, 5, 6).unwrap(),
-        gpu.kv_cache(2, 5, 5).unwrap(),
-        gpu.kv_cache(2, 5, 7).unwrap(),
+        gpu.kv_cache(3, 5, 6, CachePrecision::F32).unwrap(),
+        gpu.kv_cache(2, 5, 5, CachePrecision::F32).unwrap(),
+        gpu.kv_cache(2, 5, 7, CachePrecision::F32).unwrap(),
     ] {
         refused(&gpu, name, |r| r.attention(&q, &cache, &span, how, &y));
     }
     let no_heads = Attention { heads: 0, ..how };
     refused(&gpu, name, |r| r.attention(&q, &cache, &span, no_heads, &y));
-    let wide = gpu.kv_cache(1, 2, 257).unwrap();
+    let wide = gpu.kv_cache(1, 2, 257, CachePrecision::F32).unwrap();
     let wide_q = gpu.queries(1, 1, 257).unwrap();
     let wide_y = tensor(&gpu, 1, 257);
     let one = Attention { heads: 1, ..how };

@@ -1,7 +1,7 @@
 //! Views, copies, uploads, and submitting again.
 
 use paligemma_checkpoint::{Dtype, Precision};
-use paligemma_gpu::{Attention, GpuOptions, Heads, Linear};
+use paligemma_gpu::{Attention, CachePrecision, GpuOptions, Heads, Linear};
 use pollster::block_on;
 
 use super::device::{Target, open, read, read_indices, read_padded, run};
@@ -41,7 +41,7 @@ fn a_program_gives_the_same_again() {
     let table = gpu.rotary_table(20, head_dim, 10_000.0).unwrap();
     let span = upload::indices(&gpu, &[3, 8]);
     let q = gpu.queries(heads, rows, head_dim).unwrap();
-    let cache = gpu.kv_cache(2, 10, head_dim).unwrap();
+    let cache = gpu.kv_cache(2, 10, head_dim, CachePrecision::F32).unwrap();
     let attended = gpu.tensor("attended", rows, 24).unwrap();
     let out = gpu.tensor("out", rows, 24).unwrap();
 

@@ -1,4 +1,4 @@
-use paligemma_gpu::{Gpu, Heads};
+use paligemma_gpu::{CachePrecision, Gpu, Heads};
 
 use super::device::{input, open, read_padded, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs, assert_same_bits};
@@ -60,7 +60,7 @@ struct Laid {
     values: Vec<f32>,
 }
 
-pub(crate) fn split_heads() {
+pub(crate) fn split_heads(precision: CachePrecision) {
     let gpu = open();
     let mut rng = Rng::new(90);
     for case in CASES {
@@ -70,11 +70,14 @@ pub(crate) fn split_heads() {
             key: rng.numbers(width * case.kv_heads, 1.0),
             value: rng.numbers(width * case.kv_heads, 1.0),
         };
-        let laid = run_case(&gpu, &case, &given);
+        let laid = run_case(&gpu, precision, &case, &given);
         let wide = case.head_dim.next_multiple_of(4);
 
         let query = |rotation| expected(&case, &given.query, case.heads, rotation);
-        let key = |rotation| expected(&case, &given.key, case.kv_heads, rotation);
+        let key = |rotation| {
+            let exact = expected(&case, &given.key, case.kv_heads, rotation);
+            rounded(precision, exact)
+        };
         let right = case.rotary.map(|first| first + case.first);
         let rows = q_rows(&case);
         assert_heads(
@@ -98,6 +101,7 @@ pub(crate) fn split_heads() {
             case.kv_heads,
             Rotation::half_split(None),
         );
+        let value = rounded(precision, value);
         assert_heads("values", &laid.values, &rows, wide, &value);
 
         let Some(right) = right else { continue };
@@ -120,7 +124,7 @@ pub(crate) fn split_heads() {
     }
 }
 
-fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
+fn run_case(gpu: &Gpu, precision: CachePrecision, case: &Case, given: &Projections) -> Laid {
     let width = case.heads * case.head_dim;
     let kv_width = case.kv_heads * case.head_dim;
     let x: Vec<f32> = (0..case.rows)
@@ -136,7 +140,7 @@ fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
     let [x, rest] = [&x[..first * whole], &x[first * whole..]].map(|x| input(gpu, whole, x));
     let span = upload::indices(gpu, &[case.first as u32, 0]);
     let cache = gpu
-        .kv_cache(case.kv_heads, case.capacity, case.head_dim)
+        .kv_cache(case.kv_heads, case.capacity, case.head_dim, precision)
         .unwrap();
     let q = gpu.queries(case.heads, case.rows, case.head_dim).unwrap();
     let table = case.rotary.map(|first| {
@@ -171,8 +175,35 @@ fn run_case(gpu: &Gpu, case: &Case, given: &Projections) -> Laid {
     });
     Laid {
         q: read_padded(gpu, &q),
-        keys: read_padded(gpu, &cache.keys),
-        values: read_padded(gpu, &cache.values),
+        keys: numbers(precision, read_padded(gpu, &cache.keys)),
+        values: numbers(precision, read_padded(gpu, &cache.values)),
+    }
+}
+
+/// The numbers in a cache's rows; a word of poison is poison twice.
+fn numbers(precision: CachePrecision, words: Vec<f32>) -> Vec<f32> {
+    if precision == CachePrecision::F32 {
+        return words;
+    }
+    let both = |word: f32| match word.is_nan() {
+        true => [f32::NAN; 2],
+        false => {
+            let bits = word.to_bits();
+            [bits as u16, (bits >> 16) as u16].map(|half| half::f16::from_bits(half).to_f32())
+        }
+    };
+    words.into_iter().flat_map(both).collect()
+}
+
+/// What 16 bits make of it: off by half a unit in the eleventh place.
+fn rounded(precision: CachePrecision, exact: Vec<Bounded>) -> Vec<Bounded> {
+    let round = |of: Bounded| Bounded {
+        value: of.value,
+        bound: of.bound + (of.value.abs() + of.bound) * 2f64.powi(-11) + 2f64.powi(-25),
+    };
+    match precision {
+        CachePrecision::F32 => exact,
+        CachePrecision::F16 => exact.into_iter().map(round).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What attention weighs values with, and the loss of rows of logits.
 
-use paligemma_gpu::{Attention, Gpu};
+use paligemma_gpu::{Attention, CachePrecision, Gpu};
+use pollster::block_on;
 
 use super::attention::{Data, SHAPES};
 use super::device::{Target, input, open, read, run};
@@ -10,7 +11,7 @@ use crate::support::{bounds, upload};
 use crate::twins::attention::Shape;
 use crate::twins::{attention_weights as twin, cross_entropy as loss};
 
-pub(crate) fn attention_weights() {
+pub(crate) fn attention_weights(cache: CachePrecision) {
     let gpu = open();
     let mut rng = Rng::new(130);
     for (i, shape) in SHAPES.iter().enumerate() {
@@ -19,7 +20,7 @@ pub(crate) fn attention_weights() {
             let keys = shape.prefix.max(shape.first + shape.rows);
             let expected = expected(shape, &data, keys);
             let (first, count) = (0, shape.rows);
-            let actual = weigh(&gpu, shape, &data, keys, first, count);
+            let actual = weigh(&gpu, cache, shape, &data, keys, first..first + count);
             assert_agrees(&format!("shape {i}"), &actual, &expected);
             for row in actual.chunks(keys) {
                 let sum: f32 = row.iter().sum();
@@ -32,11 +33,11 @@ pub(crate) fn attention_weights() {
                 .chunks(shape.rows * keys)
                 .flat_map(|head| head[first * keys..(first + count) * keys].to_vec())
                 .collect();
-            let actual = weigh(&gpu, shape, &data, keys, first, count);
+            let actual = weigh(&gpu, cache, shape, &data, keys, first..first + count);
             assert_agrees(&format!("shape {i} from {first}"), &actual, &some);
         }
     }
-    mistakes(&gpu, &mut rng);
+    mistakes(&gpu, cache, &mut rng);
 }
 
 fn expected(shape: &Shape, data: &Data, keys: usize) -> Vec<Bounded> {
@@ -46,22 +47,22 @@ fn expected(shape: &Shape, data: &Data, keys: usize) -> Vec<Bounded> {
 
 fn weigh(
     gpu: &Gpu,
+    precision: CachePrecision,
     shape: &Shape,
     data: &Data,
     keys: usize,
-    first: usize,
-    count: usize,
+    rows: std::ops::Range<usize>,
 ) -> Vec<f32> {
     let cache = gpu
-        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim)
+        .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
         .unwrap();
-    gpu.write(&cache.keys, 0, &data.k).unwrap();
+    gpu.write_cache(&cache, [&data.k, &data.k]).unwrap();
     let q = gpu
         .queries(shape.heads, shape.rows, shape.head_dim)
         .unwrap();
     gpu.write(&q, 0, &data.q).unwrap();
     let span = upload::indices(gpu, &[shape.first as u32, shape.prefix as u32]);
-    let target = Target::poisoned(gpu, shape.heads * count, keys);
+    let target = Target::poisoned(gpu, shape.heads * rows.len(), keys);
     let how = Attention {
         heads: shape.heads,
         scale: shape.scale,
@@ -69,16 +70,16 @@ fn weigh(
         window: shape.window,
     };
     run(gpu, |r| {
-        r.attention_weights(&q, &cache, &span, how, first, &target.view);
+        r.attention_weights(&q, &cache, &span, how, rows.start, &target.view);
     });
     target.read(gpu)
 }
 
-fn mistakes(gpu: &Gpu, rng: &mut Rng) {
+fn mistakes(gpu: &Gpu, cache: CachePrecision, rng: &mut Rng) {
     let right = Shape { ..SHAPES[22] };
     let data = Data::new(rng, &right, 1.0);
     let keys = 40;
-    let actual = weigh(gpu, &right, &data, keys, 0, right.rows);
+    let actual = weigh(gpu, cache, &right, &data, keys, 0..right.rows);
     assert_agrees("weights", &actual, &expected(&right, &data, keys));
     for (mistake, wrong) in [
         (
@@ -173,29 +174,54 @@ fn rows_are_gathered_in_any_order() {
 #[test]
 fn a_cache_is_copied_head_by_head() {
     let gpu = open();
-    let (small, large) = (
-        gpu.kv_cache(3, 5, 6).unwrap(),
-        gpu.kv_cache(3, 9, 6).unwrap(),
-    );
-    let numbers: Vec<f32> = (0..3 * 5 * 6).map(|i| i as f32 + 1.0).collect();
-    gpu.write(&small.keys, 0, &numbers).unwrap();
-    gpu.write(
-        &small.values,
-        0,
-        &numbers.iter().map(|x| -x).collect::<Vec<_>>(),
-    )
-    .unwrap();
-    run(&gpu, |r| r.copy_cache(&small, 4, &large));
-    let (keys, values) = (read(&gpu, &large.keys), read(&gpu, &large.values));
-    for head in 0..3 {
-        for i in 0..9 * 6 {
-            let wanted = if i < 4 * 6 {
-                numbers[head * 30 + i]
-            } else {
-                0.0
-            };
-            assert_eq!(keys[head * 54 + i], wanted);
-            assert_eq!(values[head * 54 + i], -wanted);
+    for precision in [CachePrecision::F32, CachePrecision::F16] {
+        let [small, large] =
+            [5, 9].map(|capacity| gpu.kv_cache(3, capacity, 6, precision).unwrap());
+        let numbers: Vec<f32> = (0..3 * 5 * 6).map(|i| i as f32 + 1.0).collect();
+        let negative: Vec<f32> = numbers.iter().map(|x| -x).collect();
+        gpu.write_cache(&small, [&numbers, &negative]).unwrap();
+        run(&gpu, |r| r.copy_cache(&small, 4, &large));
+        let [keys, values] = block_on(gpu.read_cache(&large, 9)).unwrap();
+        for head in 0..3 {
+            for i in 0..9 * 6 {
+                let wanted = if i < 4 * 6 {
+                    numbers[head * 30 + i]
+                } else {
+                    0.0
+                };
+                assert_eq!(keys[head * 54 + i], wanted);
+                assert_eq!(values[head * 54 + i], -wanted);
+            }
         }
+        let [first, _] = block_on(gpu.read_cache(&large, 2)).unwrap();
+        assert_eq!(first.len(), 3 * 2 * 6);
+        assert_eq!(first[2 * 6..][..6], keys[54..][..6]);
     }
+}
+
+#[test]
+fn half_a_cache_is_half_as_large() {
+    let gpu = open();
+    let bytes = |precision| {
+        let cache = gpu.kv_cache(3, 5, 6, precision).unwrap();
+        assert_eq!(cache.precision(), precision);
+        cache.bytes_per_position()
+    };
+    // Keys and values, three heads of six numbers, padded to eight.
+    assert_eq!(bytes(CachePrecision::F32), 2 * 3 * 8 * 4);
+    assert_eq!(bytes(CachePrecision::F16), 2 * 3 * 8 * 2);
+}
+
+#[test]
+fn what_a_cache_has_no_room_for() {
+    let gpu = open();
+    let cache = gpu.kv_cache(2, 3, 4, CachePrecision::F16).unwrap();
+    for length in [2 * 4 * 4, 2 * 4 - 1, 7] {
+        let numbers = vec![0.0; length];
+        assert!(gpu.write_cache(&cache, [&numbers, &numbers]).is_err());
+    }
+    let other = gpu.kv_cache(2, 3, 4, CachePrecision::F32).unwrap();
+    let mut r = gpu.recorder();
+    r.copy_cache(&cache, 1, &other);
+    assert!(r.finish().is_err(), "of another precision");
 }

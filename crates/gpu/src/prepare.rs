@@ -1,0 +1,143 @@
+//! Compiling kernels before they are needed.
+
+use paligemma_checkpoint::Precision;
+
+use crate::cache::CachePrecision;
+use crate::device::Gpu;
+use crate::matrix::BLOCK;
+use crate::shader::{self, Shader};
+use crate::variants::MatmulVariant;
+
+/// Kernels that every picture and every answer needs, whatever the weights are stored as.
+const COMMON: [&Shader; 13] = [
+    &shader::PATCHIFY,
+    &shader::ADD,
+    &shader::LAYER_NORM,
+    &shader::SPLIT_HEADS, // of the vision tower, whose cache is of 32-bit floats
+    &shader::ATTENTION,
+    &shader::SCATTER_ROWS,
+    &shader::RMS_NORM,
+    &shader::RMS_NORM_TWICE,
+    &shader::GEGLU,
+    &shader::ARGMAX_PARTS,
+    &shader::ARGMAX,
+    &shader::LOG_SUM_EXP,
+    &shader::LOG_PROBS,
+];
+
+impl Gpu {
+    /// Has the kernels compiled that a model with weights in these precisions will need, beside
+    /// whatever else is going on, its loading above all. Nothing depends on it: a kernel that is
+    /// not ready is compiled when it is used. `precisions` holds that of each matrix, with its
+    /// columns, `cache` that of the decoder's cache. Outside a browser this is nothing: there kernels
+    /// are compiled in no time.
+    pub async fn prepare(
+        &self,
+        precisions: impl Iterator<Item = (Precision, usize)>,
+        cache: CachePrecision,
+    ) {
+        let mut shaders: Vec<&'static Shader> = COMMON.to_vec();
+        match cache {
+            CachePrecision::F32 => shaders.push(&shader::DECODE_ATTENTION),
+            CachePrecision::F16 => shaders.extend([
+                &shader::SPLIT_HEADS_KV16,
+                &shader::ATTENTION_KV16,
+                &shader::DECODE_ATTENTION_KV16,
+            ]),
+        }
+        for (precision, columns) in precisions {
+            let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
+            let matmul = match self.variants().matmul {
+                MatmulVariant::Registers => kernels.matmul,
+                MatmulVariant::Tiled => kernels.matmul_tiled,
+            };
+            for shader in [matmul, kernels.matvec, kernels.matvec_geglu, kernels.embed] {
+                if !shaders.iter().any(|other| other.name == shader.name) {
+                    shaders.push(shader);
+                }
+            }
+        }
+        #[cfg(target_arch = "wasm32")]
+        self.compile_all(&shaders).await;
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = shaders;
+    }
+}
+
+/// wgpu creates pipelines in a way in which a browser compiles one after the other, when each is
+/// first used. What is said to the browser here beside wgpu makes it compile all of them at once,
+/// and as it keeps what it has compiled as long as somebody holds it, wgpu's then come for nothing.
+#[cfg(target_arch = "wasm32")]
+mod browser {
+    use js_sys::{Array, Function, Object, Promise, Reflect};
+    use wasm_bindgen::{JsCast, JsValue};
+    use wasm_bindgen_futures::JsFuture;
+
+    use super::Shader;
+    use crate::device::Gpu;
+    use crate::shader::Binding;
+
+    impl Gpu {
+        pub(super) async fn compile_all(&self, shaders: &[&'static Shader]) {
+            let Some(device) = self.0.device.as_webgpu() else {
+                return;
+            };
+            let device: &JsValue = device.as_ref();
+            let lanes = self.variants().matvec_lanes;
+            let begun = shaders.iter().map(|shader| {
+                let lanes = shader.source.contains("@id(1)").then_some(lanes);
+                compile(device, shader, lanes)
+            });
+            let promises: Array = begun.filter_map(Result::ok).collect();
+            // A kernel that does not compile is refused again, and told of, when it is used.
+            let settled = JsFuture::from(Promise::all_settled(&promises)).await;
+            let pipelines = settled.unwrap_or_else(|_| Array::new().into());
+            self.0.prepared.borrow_mut().push(pipelines);
+        }
+    }
+
+    fn compile(device: &JsValue, shader: &Shader, lanes: Option<u32>) -> Result<JsValue, JsValue> {
+        let module = call(
+            device,
+            "createShaderModule",
+            &object(&[("code", shader.source.into())])?,
+        )?;
+        let entries = Array::new();
+        for (binding, kind) in shader.bindings {
+            let kind = match kind {
+                Binding::Read => "read-only-storage",
+                Binding::ReadWrite => "storage",
+                Binding::Uniform => "uniform",
+            };
+            const COMPUTE: u32 = 4;
+            entries.push(&object(&[
+                ("binding", (*binding).into()),
+                ("visibility", COMPUTE.into()),
+                ("buffer", object(&[("type", kind.into())])?),
+            ])?);
+        }
+        let entries = object(&[("entries", entries.into())])?;
+        let group = call(device, "createBindGroupLayout", &entries)?;
+        let groups = object(&[("bindGroupLayouts", Array::of1(&group).into())])?;
+        let layout = call(device, "createPipelineLayout", &groups)?;
+        let mut compute = vec![("module", module), ("entryPoint", "main".into())];
+        if let Some(lanes) = lanes {
+            compute.push(("constants", object(&[("1", lanes.into())])?));
+        }
+        let pipeline = object(&[("layout", layout), ("compute", object(&compute)?)])?;
+        call(device, "createComputePipelineAsync", &pipeline)
+    }
+
+    fn object(fields: &[(&str, JsValue)]) -> Result<JsValue, JsValue> {
+        let object = Object::new();
+        for (name, value) in fields {
+            Reflect::set(&object, &(*name).into(), value)?;
+        }
+        Ok(object.into())
+    }
+
+    fn call(device: &JsValue, method: &str, argument: &JsValue) -> Result<JsValue, JsValue> {
+        let function: Function = Reflect::get(device, &method.into())?.dyn_into()?;
+        function.call1(device, argument)
+    }
+}

@@ -22,10 +22,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import PaliGemmaForConditionalGeneration
 
-# Of a tensor's largest magnitude. A sum of n products in f32 is off by about sqrt(n) * 2^-24
-# of its terms' size, whatever the order: 36 864 terms in the widest matrix make 1.1e-5. Layers
-# stand one behind the other, and norms carry the error on: ten such sums.
-TOLERANCE = 1.1e-4
+# Of a tensor's largest magnitude. A sum of n products in f32 is off by about sqrt(n) * 2^-24 of its
+# size, whatever the order: the 36 864 terms of the widest matrix make 1.1e-5, and either side may be
+# off by that; norms keep that share.
+TOLERANCE = 2.2e-5
 
 
 def _theirs(model, inputs) -> dict[str, torch.Tensor]:

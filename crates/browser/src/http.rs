@@ -56,6 +56,8 @@ pub struct HttpFolder {
     last: RefCell<Last>,
     absent: RefCell<Absent>,
     received: Rc<Cell<u64>>,
+    /// Requests in a row that were answered, though not to this page.
+    shut: Rc<Cell<u32>>,
 }
 
 struct OpenFile {
@@ -86,6 +88,7 @@ impl HttpFolder {
             last: RefCell::default(),
             absent: RefCell::default(),
             received: Rc::default(),
+            shut: Rc::default(),
         }
     }
 
@@ -131,6 +134,7 @@ impl HttpFolder {
             authorization: self.token.as_ref().map(Token::authorization),
             stall_ms: self.patience.stall_ms,
             received: Rc::clone(&self.received),
+            shut: Rc::clone(&self.shut),
         }
     }
 
@@ -333,6 +337,15 @@ impl HttpFolder {
             Refusal::Short(bytes) => SourceError::Failed {
                 path,
                 reason: format!("it has only {bytes} bytes"),
+            },
+            Refusal::Shut => SourceError::Blocked {
+                path,
+                reason: "its server answers, but does not let pages of other sites read it (CORS)"
+                    .to_owned(),
+                remedy:
+                    "take it from a server that sends Access-Control-Allow-Origin, or download \
+                         the files and choose them on this machine"
+                        .to_owned(),
             },
             Refusal::Denied(status) => {
                 let (reason, remedy) =

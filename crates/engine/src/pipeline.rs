@@ -6,6 +6,7 @@ use paligemma_processor::{Message, apply_chat_template};
 use crate::answer::{Answer, CancelToken};
 use crate::engine::{Engine, Prompt, RunRequest};
 use crate::error::EngineError;
+use crate::generation::Generation;
 use crate::picture::Picture;
 
 /// Answers several requests, one after the other.
@@ -95,6 +96,21 @@ impl ImageTextToText {
         inputs: &[PipelineInput],
         max_new_tokens: usize,
     ) -> Result<Vec<Generated>, EngineError> {
+        let greedy = Generation::default();
+        self.call_with(inputs, max_new_tokens, &greedy).await
+    }
+
+    /// As [`ImageTextToText::call`], with tokens picked as `generation` says (transformers'
+    /// `generate_kwargs`).
+    ///
+    /// # Errors
+    /// As [`ImageTextToText::call`]; and options out of their range or that do not go together.
+    pub async fn call_with(
+        &mut self,
+        inputs: &[PipelineInput],
+        max_new_tokens: usize,
+        generation: &Generation,
+    ) -> Result<Vec<Generated>, EngineError> {
         let mut all = Vec::with_capacity(inputs.len());
         for input in inputs {
             let (images, text) = match input {
@@ -110,7 +126,11 @@ impl ImageTextToText {
                 max_new_tokens,
             };
             let cancel = CancelToken::default();
-            let answer = self.engine.run(&request, &cancel, &mut |_| ()).await?;
+            let mut unheard = |_| ();
+            let answer = self
+                .engine
+                .generate(&request, generation, &cancel, &mut unheard)
+                .await?;
             all.push(Generated {
                 input_text: text.replace("<image>", ""),
                 generated_text: answer.text.clone(),

@@ -34,6 +34,9 @@ const USAGE: &str = "Usage: full_size write --shape NAME --out DIR [--layers N]
   --recipe     how weights are packed (q4)
   --layers N   at most N layers in either tower, at their true widths (all)";
 
+/// The part of the table that is written by hand, its last.
+const WIDTHS: &str = "## A few layers at their true widths";
+
 enum Command {
     Write(PathBuf),
     Speed,
@@ -153,7 +156,13 @@ fn all(
         others: vec![first],
     };
     let date = time::OffsetDateTime::now_utc().date().to_string();
-    let text = table::table(&date, &measured);
+    let mut text = table::table(&date, &measured);
+    // What was measured otherwise stays.
+    let before = std::fs::read_to_string(to).unwrap_or_default();
+    if let Some(at) = before.find(WIDTHS) {
+        text.push('\n');
+        text.push_str(&before[at..]);
+    }
     println!("{text}");
     Ok(std::fs::write(to, text)?)
 }

@@ -34,6 +34,16 @@ async fn a_sample_picture_shows_its_boxes() {
         .script("return document.querySelectorAll('svg rect, svg [data-box]').length")
         .await;
     assert!(drawn.as_u64().unwrap() >= 2);
+    let scores =
+        "return [...document.querySelectorAll('#detections .sure')].map(it => it.innerText)";
+    let scores: Vec<String> = serde_json::from_value(page.script(scores).await).unwrap();
+    let scores: Vec<f64> = scores.iter().map(|it| it.parse().unwrap()).collect();
+    assert_eq!(scores.len(), 2);
+    // The model is right about both, and never certain.
+    assert!(
+        scores.iter().all(|it| (0.3..=0.99).contains(it)),
+        "{scores:?}"
+    );
     let adapter = page
         .script("return document.querySelector('#adapter').textContent")
         .await;

@@ -2,8 +2,8 @@
 //! `expected/passes.safetensors`, `suffix` and `batch2`.
 
 use paligemma_engine::{
-    BatchRequest, ForwardRequest, IGNORED, Images, LogitsToKeep, Outputs, Padding, PixelSteps,
-    PreparedImages,
+    BatchRequest, ForwardRequest, Generation, IGNORED, Images, LogitsToKeep, Outputs, Padding,
+    PixelSteps, PreparedImages, Sampling,
 };
 use pollster::block_on;
 
@@ -133,9 +133,27 @@ fn a_padded_batch_is_that_of_transformers() {
         assert!(paddings.clone().any(|padding| padding > 0) && paddings.clone().any(|p| p == 0));
         assert_eq!(output.loss, None);
         let wanted = expected.ids("generated_ids");
-        let answers = block_on(engine.generate_batch(&inputs, 40)).unwrap();
+        let greedy = Generation::default();
+        let answers = block_on(engine.generate_batch(&inputs, 40, &greedy)).unwrap();
         for (answer, wanted) in answers.iter().zip(wanted.chunks(40)) {
             assert_eq!(answer.token_ids, wanted, "{model}");
+        }
+
+        // Drawn, a row is what it is alone, whatever its padding.
+        let drawn = Generation {
+            sampling: Some(Sampling::default()),
+            ..Generation::default()
+        };
+        let together = block_on(engine.generate_batch(&inputs, 8, &drawn)).unwrap();
+        for (row, (text, picture)) in request.texts.unwrap().iter().zip(&pictures).enumerate() {
+            let alone = BatchRequest {
+                texts: Some(&[*text]),
+                ..BatchRequest::default()
+            };
+            let pictures = std::slice::from_ref(picture);
+            let alone = engine.prepare(&alone, PreparedImages::Flat(pictures));
+            let alone = block_on(engine.generate_batch(&alone.unwrap(), 8, &drawn)).unwrap();
+            assert_eq!(together[row].token_ids, alone[0].token_ids, "{model}");
         }
     }
 }

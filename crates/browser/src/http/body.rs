@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use gloo_timers::callback::Timeout;
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
-    WorkerGlobalScope,
+    AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, RequestMode,
+    Response, WorkerGlobalScope,
 };
 
 use super::verdict::{Head, Refusal};
@@ -26,7 +26,12 @@ pub(super) struct Line {
     pub(super) stall_ms: u32,
     /// Bytes of bodies that have arrived.
     pub(super) received: Rc<Cell<u64>>,
+    /// Requests in a row that were answered, though not to this page.
+    pub(super) shut: Rc<Cell<u32>>,
 }
+
+/// So many in a row are no accident.
+const SHUT: u32 = 2;
 
 /// An answer whose body has not been touched.
 pub(super) struct Answer {
@@ -60,15 +65,11 @@ impl Line {
             }
         }
         init.set_headers_headers(&headers);
-        let global = js_sys::global();
-        let promise = match global.dyn_ref::<WorkerGlobalScope>() {
-            Some(scope) => scope.fetch_with_str_and_init(url, &init),
-            None => match web_sys::window() {
-                Some(window) => window.fetch_with_str_and_init(url, &init),
-                None => return Err(Refusal::Final("there is no network here".to_owned())),
-            },
+        let response = match watch.guard(JsFuture::from(begin(url, &init)?)).await {
+            Ok(response) => response,
+            Err(refusal) => return Err(self.explained(url, refusal).await),
         };
-        let response = watch.guard(JsFuture::from(promise)).await?;
+        self.shut.set(0);
         let response = response.dyn_into().map_err(|error| broken(&error))?;
         Ok(Answer {
             response,
@@ -76,6 +77,56 @@ impl Line {
             received: Rc::clone(&self.received),
         })
     }
+
+    /// Browsers do not say whether a server could not be reached or only did not let the page read
+    /// its answer. It is the latter where it answers a request of which nothing can be read, time
+    /// and again; a server that let the page read something before is not suspected.
+    async fn explained(&self, url: &str, refusal: Refusal) -> Refusal {
+        let suspected = self.received.get() == 0 && !is_offline() && !is_here(url);
+        if !suspected || !self.answers_unread(url).await {
+            self.shut.set(0);
+            return refusal;
+        }
+        self.shut.set(self.shut.get() + 1);
+        match self.shut.get() < SHUT {
+            true => refusal,
+            false => Refusal::Shut,
+        }
+    }
+
+    /// Whether there is an answer to a request that anybody may make and nobody may read.
+    async fn answers_unread(&self, url: &str) -> bool {
+        let Ok(watch) = Watch::new(self.stall_ms) else {
+            return false;
+        };
+        let init = RequestInit::new();
+        init.set_method("HEAD");
+        init.set_mode(RequestMode::NoCors);
+        init.set_cache(RequestCache::NoStore);
+        init.set_signal(Some(&watch.abort.signal()));
+        match begin(url, &init) {
+            Ok(answer) => watch.guard(JsFuture::from(answer)).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+}
+
+fn begin(url: &str, init: &RequestInit) -> Result<Promise, Refusal> {
+    let global = js_sys::global();
+    match global.dyn_ref::<WorkerGlobalScope>() {
+        Some(scope) => Ok(scope.fetch_with_str_and_init(url, init)),
+        None => match web_sys::window() {
+            Some(window) => Ok(window.fetch_with_str_and_init(url, init)),
+            None => Err(Refusal::Final("there is no network here".to_owned())),
+        },
+    }
+}
+
+/// Whether it is on the page's own server.
+fn is_here(url: &str) -> bool {
+    let origin = Reflect::get(&js_sys::global(), &JsValue::from_str("origin")).ok();
+    let origin = origin.and_then(|origin| origin.as_string());
+    origin.is_some_and(|origin| url.starts_with(&format!("{origin}/")))
 }
 
 impl Answer {

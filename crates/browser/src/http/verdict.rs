@@ -76,6 +76,8 @@ pub(super) enum Refusal {
     },
     /// It will not.
     Final(String),
+    /// The server answers, and does not let pages of other sites read what (CORS).
+    Shut,
     /// The server wants to know who asks (401), or does not want to give it to them (403).
     Denied(u16),
     /// The file is another than before, in this way.

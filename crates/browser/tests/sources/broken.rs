@@ -128,6 +128,40 @@ async fn without_a_network_the_message_says_so() {
     assert!(why.contains("this device is offline"), "{why}");
 }
 
+/// Of a server that answers to everybody but lets no other site read what, browsers say the same as
+/// of one that is gone.
+#[wasm_bindgen_test]
+async fn a_server_that_lets_no_page_read_it_is_not_waited_for() {
+    let answered = "if (init.mode !== 'no-cors') throw new TypeError('Failed to fetch'); \
+                    return new Response(null);";
+    let server = Server::of(SIZE, answered);
+    let folder = hasty();
+    for error in [
+        folder.read("file", 0..9).await.unwrap_err(),
+        folder.size("file").await.unwrap_err(),
+    ] {
+        assert!(matches!(error, SourceError::Blocked { .. }), "{error}");
+        let error = error.to_string();
+        for words in ["CORS", "Access-Control-Allow-Origin", "choose them"] {
+            assert!(error.contains(words), "{error}");
+        }
+    }
+    assert!(server.count("GET") <= 4, "{:?}", server.log());
+    drop(server);
+
+    // It let something be read before: this is something else.
+    let server = Server::of(
+        SIZE,
+        "if (init.mode === 'no-cors') return new Response(null); \
+         if (gets > 1) throw new TypeError('Failed to fetch'); return part();",
+    );
+    let folder = hasty();
+    assert_eq!(folder.read("file", 0..9).await, Ok(file(0..9)));
+    let why = reason(folder.read("file", 100_000..100_009).await);
+    assert!(why.contains("Failed to fetch"), "{why}");
+    assert_eq!(server.count("GET"), 5);
+}
+
 #[wasm_bindgen_test]
 async fn a_token_is_sent_in_its_header_and_shown_nowhere() {
     let script = "log.push(`token ${init.headers.get('Authorization')}`); \

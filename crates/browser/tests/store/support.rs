@@ -45,6 +45,7 @@ pub(crate) fn record(title: &str, pieces: usize, piece_bytes: usize) -> Record {
                 path: FILE.to_owned(),
                 bytes: 2,
                 sha256: None,
+                validator: None,
             }],
             piece_bytes,
             bytes: (pieces * piece_bytes) as u64,

@@ -15,8 +15,8 @@ use crate::error::CheckpointError;
 use crate::quantize::QuantizeError;
 use crate::source::{Source, SourceError, read_exact};
 
-/// Side files of unknown digest up to this many bytes are read again when fetching goes on:
-/// configurations, not tokenizers.
+/// Side files of unknown digest up to this many bytes are read again whenever fetching goes on:
+/// configurations. Longer ones, tokenizers, only when a validator says that they may have changed.
 const READ_AGAIN: u64 = 1 << 20;
 
 /// Why a model could not be brought into a store. What had arrived is kept.
@@ -171,7 +171,7 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
                     file.sha256 = file.sha256.or(known.and_then(|known| known.sha256));
                 }
                 if there.state == State::Partial {
-                    self.compare_files().await?;
+                    self.compare_files(&there.plan).await?;
                 }
             }
         }
@@ -206,6 +206,10 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
                 .into());
             }
         }
+        // From here on the digests say what is right.
+        for file in &mut self.plan.files {
+            file.validator = None;
+        }
         self.put_record(State::Complete).await?;
         Ok(Manifest {
             plan: self.plan,
@@ -238,9 +242,9 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
         Ok(self.store.put_model(&record).await?)
     }
 
-    /// Notices side files that were replaced since fetching began, where neither a commit nor a
-    /// digest says so. (Of a model that is complete nothing is fetched but damage.)
-    async fn compare_files(&self) -> Result<(), IngestError> {
+    /// Notices side files that were replaced since fetching began by `before`, where neither a commit
+    /// nor a digest says so. (Of a model that is complete nothing is fetched but damage.)
+    async fn compare_files(&self, before: &Plan) -> Result<(), IngestError> {
         let Material::Checkpoint(checkpoint) = &self.material else {
             return Ok(());
         };
@@ -249,7 +253,14 @@ impl<'a, S: Source, T: Store> Ingest<'a, S, T> {
         }
         let source = checkpoint.source();
         for file in &self.plan.files {
-            if file.bytes > READ_AGAIN || source.digest(&file.path).is_some() {
+            let known = before.files.iter().find(|known| known.path == file.path);
+            let validators = known.map(|known| (&known.validator, &file.validator));
+            let may_differ = match validators {
+                Some((Some(before), Some(now))) => before != now,
+                _ => false,
+            };
+            let is_long = file.bytes > READ_AGAIN;
+            if (is_long && !may_differ) || source.digest(&file.path).is_some() {
                 continue;
             }
             let Some(stored) = self.store.file(&self.key, &file.path).await? else {

@@ -81,6 +81,10 @@ pub struct SideFile {
     /// SHA-256 of it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
+    /// What changed last with the file, where its publisher states no SHA-256. It says when to look
+    /// again, and is no part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validator: Option<String>,
 }
 
 /// A tensor, and where its rows lie.
@@ -213,10 +217,12 @@ impl Plan {
                         next: "take the file from the model's own repository",
                     });
                 }
+                let sha256 = source.digest(path);
                 files.push(SideFile {
                     path: path.to_owned(),
                     bytes,
-                    sha256: source.digest(path),
+                    sha256,
+                    validator: source.validator(path).filter(|_| sha256.is_none()),
                 });
             }
         }
@@ -239,9 +245,12 @@ impl Plan {
 
     /// Identifies the packed model, and with it everything that would make it another one.
     pub fn key(&self) -> ModelKey {
-        // Whether the side files' digests are known depends on who asks, and when.
+        // Whether the side files' digests are known depends on who asks, and when. Their validators
+        // came later, and keys stay what they were.
         let mut plan = self.clone();
-        plan.files.iter_mut().for_each(|file| file.sha256 = None);
+        for file in &mut plan.files {
+            (file.sha256, file.validator) = (None, None);
+        }
         // Strings, numbers and lists: there is nothing in it that JSON cannot hold.
         let text = serde_json::to_vec(&(super::FORMAT_VERSION, plan)).unwrap_or_default();
         ModelKey(Digest::of(&text))

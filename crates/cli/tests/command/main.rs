@@ -8,6 +8,7 @@ mod attention_mask;
 mod bad_input;
 mod contract;
 mod documented;
+mod generation;
 mod masks;
 
 use std::path::{Path, PathBuf};

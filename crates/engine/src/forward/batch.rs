@@ -7,6 +7,7 @@ use crate::engine::{Engine, Prompt, RunRequest};
 use crate::error::EngineError;
 use crate::forward::output::{ForwardOutput, mean};
 use crate::forward::request::{ForwardRequest, Images, Outputs};
+use crate::generation::Generation;
 use crate::picture::Picture;
 
 /// Pictures for [`Engine::prepare`].
@@ -104,14 +105,16 @@ impl Engine {
         Ok(BatchOutput { rows, loss })
     }
 
-    /// The answer to each row, greedily.
+    /// The answer to each row, its tokens picked as `generation` says: of each row by the same
+    /// random numbers, so that it is what it would be alone.
     ///
     /// # Errors
-    /// As [`Engine::run`].
+    /// As [`Engine::generate`].
     pub async fn generate_batch(
         &mut self,
         inputs: &ModelInputs,
         max_new_tokens: usize,
+        generation: &Generation,
     ) -> Result<Vec<Answer>, EngineError> {
         let mut answers = Vec::with_capacity(inputs.text.input_ids.len());
         for (row, pictures) in inputs.rows() {
@@ -123,7 +126,9 @@ impl Engine {
                 max_new_tokens,
             };
             let cancel = CancelToken::default();
-            answers.push(self.run(&request, &cancel, &mut |_| ()).await?);
+            let mut unheard = |_| ();
+            let answer = self.generate(&request, generation, &cancel, &mut unheard);
+            answers.push(answer.await?);
         }
         Ok(answers)
     }

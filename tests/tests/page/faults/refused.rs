@@ -1,6 +1,7 @@
 //! Answers that cannot be used. The message says what is wrong, and nothing is mixed.
 
-use paligemma_tests::server::{Content, Fault, What, When};
+use paligemma_tests::server::{Content, Cors, Fault, What, When};
+use serde_json::json;
 
 use super::{Outcome, Site, WEIGHTS, folder, model};
 
@@ -101,5 +102,26 @@ async fn a_server_that_denies_what_is_absent_has_a_model_all_the_same() {
             Outcome::Kept => panic!("kept without {needed}"),
         }
     }
+    site.close().await;
+}
+
+/// Browsers fail alike for a server that is gone and for one that lets no other site read it.
+#[tokio::test]
+async fn a_server_that_lets_no_page_read_it_is_named_as_one() {
+    let site = Site::open().await;
+    site.other.put_folder("/m", &model());
+    let source = json!({ "from": "url", "url": site.other.url("/m") });
+    site.other.set_cors(Cors::Nothing);
+    match site.download(&source, None, vec![]).await {
+        Outcome::Failed(kind, message) => {
+            println!("{message}");
+            assert_eq!(kind, "network", "{message}");
+            assert!(message.contains("Access-Control-Allow-Origin"), "{message}");
+        }
+        Outcome::Kept => panic!("read in spite of the rule"),
+    }
+    site.other.set_cors(Cors::Open);
+    let outcome = site.download(&source, None, vec![]).await;
+    assert!(matches!(outcome, Outcome::Kept), "{outcome:?}");
     site.close().await;
 }

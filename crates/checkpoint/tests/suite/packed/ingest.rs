@@ -8,7 +8,7 @@ use paligemma_checkpoint::{
 use pollster::block_on;
 
 /// Brings a checkpoint into a store, in small pieces.
-fn pack_into<S: Source, T: Store>(
+pub(super) fn pack_into<S: Source, T: Store>(
     checkpoint: &Checkpoint<S>,
     recipe: &Recipe,
     store: &T,
@@ -376,39 +376,6 @@ fn a_changed_folder_is_another_model() {
     );
 }
 
-/// A configuration of the same length replaced between two attempts is noticed where no commit and
-/// no digest would tell; one that was damaged in the store is not taken for that.
-#[test]
-fn a_replaced_configuration_is_noticed_when_fetching_goes_on() {
-    let files = memory(SINGLE);
-    let shelf = Shelf::default();
-    shelf.room.set(Some(2));
-    pack_into(&open(files.clone()), &Recipe::Q4, &shelf).unwrap_err();
-    let key = plan(&open(files.clone()), &Recipe::Q4).key();
-
-    let text = String::from_utf8(files.get("config.json").unwrap().to_vec()).unwrap();
-    // White space is all it takes: what the model would be does not matter.
-    let other = text.replacen(": ", " :", 1);
-    assert!(other != text && other.len() == text.len());
-    let mut replaced = files.clone();
-    replaced.insert("config.json", other);
-    let replaced = open(replaced);
-    assert_eq!(plan(&replaced, &Recipe::Q4).key(), key, "no key tells");
-    shelf.room.set(None);
-    let error = pack_into(&replaced, &Recipe::Q4, &shelf).unwrap_err();
-    assert!(
-        matches!(&error, IngestError::Replaced { path } if path == "config.json"),
-        "{error}"
-    );
-    assert_eq!(shelf.pieces.borrow().len(), 2, "nothing was mixed in");
-
-    let name = (key, "config.json".to_owned());
-    shelf.files.borrow_mut().get_mut(&name).unwrap()[7] ^= 1;
-    pack_into(&open(files), &Recipe::Q4, &shelf).unwrap();
-    // Of a complete model the files are those that were kept: it needs the server's no more.
-    pack_into(&replaced, &Recipe::Q4, &shelf).unwrap();
-}
-
 /// Two programs must not write to one folder; what a killed one left behind is no obstacle.
 #[test]
 fn a_folder_has_one_writer() {
@@ -427,29 +394,4 @@ fn a_folder_has_one_writer() {
     std::fs::write(out.join("partial.lock"), "").unwrap();
     drop(store.lock().unwrap());
     drop(store.lock().unwrap());
-}
-
-/// Also where the source states no digest: what was stored once is what it is compared with.
-#[test]
-fn a_damaged_side_file_is_fetched_again() {
-    let checkpoint = open(memory(SINGLE));
-    let shelf = Shelf::default();
-    let manifest = pack_into(&checkpoint, &Recipe::Q4, &shelf).unwrap();
-    let key = manifest.plan.key();
-    let name = (key, "tokenizer.json".to_owned());
-    shelf.files.borrow_mut().get_mut(&name).unwrap()[7] ^= 1;
-    let kept = block_on(Kept::open(&shelf, key)).unwrap().unwrap();
-    let error = block_on(kept.file("tokenizer.json"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("tokenizer.json") && error.contains("damaged"),
-        "{error}"
-    );
-    assert_eq!(
-        pack_into(&checkpoint, &Recipe::Q4, &shelf).unwrap(),
-        manifest
-    );
-    let original = checkpoint.source().get("tokenizer.json").unwrap();
-    assert!(block_on(kept.file("tokenizer.json")).unwrap().unwrap() == original);
 }

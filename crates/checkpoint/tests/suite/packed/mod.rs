@@ -1,5 +1,6 @@
 //! Packed models: the plan, the way into a store, the way out, and what is noticed on the way.
 
+mod files;
 mod ingest;
 mod manifest;
 pub(crate) mod shelf;
@@ -110,6 +111,8 @@ fn the_key_is_that_of_what_matters() {
     // When a side file's digest becomes known does not matter.
     let learned = |plan: &mut Plan| plan.files[0].sha256 = Some(Digest([1; 32]));
     assert_eq!(same, key(FIXTURES[0], &Recipe::Q4, learned));
+    let tagged = |plan: &mut Plan| plan.files[0].validator = Some("\"1\"".into());
+    assert_eq!(same, key(FIXTURES[0], &Recipe::Q4, tagged));
     for other in [
         key(FIXTURES[0], &Recipe::Q8, |_| ()),
         key(FIXTURES[1], &Recipe::Q4, |_| ()),

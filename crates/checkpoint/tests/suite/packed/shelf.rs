@@ -105,6 +105,8 @@ pub(super) struct Hub {
     pub(super) files: MemorySource,
     /// What is said of the files, which need not be true.
     pub(super) digests: BTreeMap<String, Digest>,
+    /// What is said to change with the files.
+    pub(super) validators: BTreeMap<String, String>,
     pub(super) reads: RefCell<Vec<(String, Range<u64>)>>,
     /// Bytes of weights that it gives before it fails.
     pub(super) until: Cell<u64>,
@@ -119,6 +121,7 @@ impl Hub {
         Self {
             files,
             digests,
+            validators: BTreeMap::new(),
             reads: RefCell::default(),
             until: Cell::new(u64::MAX),
         }
@@ -158,5 +161,9 @@ impl Source for Hub {
 
     fn digest(&self, path: &str) -> Option<Digest> {
         self.digests.get(path).copied()
+    }
+
+    fn validator(&self, path: &str) -> Option<String> {
+        self.validators.get(path).cloned()
     }
 }

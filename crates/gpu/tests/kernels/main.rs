@@ -14,10 +14,12 @@ mod conv;
 mod device;
 mod elementwise;
 mod linear;
+mod measure;
 mod misfits;
 mod norms;
 mod picking;
 mod processors;
+mod profile;
 mod programs;
 mod rows;
 mod shaders;
@@ -67,6 +69,8 @@ kernels! {
     embed_int4 => rows::embed(INT4);
     embed_q4 => rows::embed(Q4);
     embed_q8 => rows::embed(Q8);
+    fill => measure::fill();
+    fma_peak => measure::fma_peak();
     geglu => elementwise::geglu();
     layer_norm => norms::layer_norm();
     log_probs => picking::log_probs();
@@ -89,6 +93,7 @@ kernels! {
     scatter_rows => rows::scatter_rows();
     soft_cap => elementwise::soft_cap();
     split_heads => split_heads::split_heads();
+    stream_copy => measure::stream_copy();
     top => picking::top();
     top_parts => picking::top_of_a_stretch();
 }

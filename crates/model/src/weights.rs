@@ -7,6 +7,7 @@ use paligemma_checkpoint::{
 use paligemma_gpu::{Gpu, HostBytes, Matrix, Tensor};
 
 use crate::error::ModelError;
+use crate::sizes::WeightSizes;
 
 /// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
 const PIECE: usize = 16 << 20;
@@ -22,21 +23,24 @@ const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_
 /// Matrices are packed as the recipe says, on their way; norms, biases and the position embedding
 /// are widened to f32.
 pub(crate) struct Weights {
-    matrices: HashMap<String, Matrix>,
-    vectors: HashMap<String, Tensor>,
+    pub(crate) matrices: HashMap<String, Matrix>,
+    pub(crate) vectors: HashMap<String, Tensor>,
+    pub(crate) sizes: WeightSizes,
 }
 
 impl Weights {
     /// Room for these tensors.
-    async fn allocate<'t>(
+    pub(crate) async fn allocate<'t>(
         gpu: &Gpu,
         tensors: impl Iterator<Item = (&'t str, usize, usize, Storage)>,
     ) -> Result<Self, ModelError> {
         let mut weights = Self {
             matrices: HashMap::new(),
             vectors: HashMap::new(),
+            sizes: WeightSizes::default(),
         };
         for (name, rows, columns, storage) in tensors {
+            weights.sizes.add(name, rows, columns, storage);
             match storage {
                 Storage::Numbers => {
                     let vector = gpu.tensor(name, rows, columns)?;

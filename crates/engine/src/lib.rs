@@ -47,7 +47,7 @@ pub use attention::{AttentionMaps, AttentionRequest, Focus, Heat};
 pub use attention_mask::{MaskRequest, attention_mask};
 pub use bench::{
     Adapter, Bench, BenchError, BenchOptions, BenchProgress, BenchReport, Decode, Kernel,
-    LimitFigures, Spread, Stage as BenchStage, StageProfile, Subject,
+    LimitFigures, Line, Spread, Stage as BenchStage, StageProfile, Subject,
 };
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};

@@ -162,6 +162,12 @@ impl Gpu {
         &self.0.info
     }
 
+    /// Which variants of the kernels are used on this adapter, in words.
+    #[must_use]
+    pub fn kernels(&self) -> String {
+        "baseline: f32, no optional feature".to_owned()
+    }
+
     /// The first thing that went wrong behind our back, if any: WebGPU reports most errors
     /// asynchronously, so this is asked after work is done.
     ///

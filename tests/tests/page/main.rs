@@ -23,4 +23,5 @@ mod offline;
 mod published;
 mod questions;
 mod sources;
+mod speed;
 mod truth;

@@ -15,6 +15,7 @@ use web_time::Instant;
 pub use report::{
     Adapter, BenchReport, Decode, Kernel, LimitFigures, Spread, Stage, StageProfile, Subject,
 };
+pub use text::Line;
 
 use crate::answer::CancelToken;
 use crate::engine::{Engine, ModelInfo, milliseconds};
@@ -278,9 +279,10 @@ impl Run<'_> {
         Ok(BenchReport {
             conditions,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            adapter: Adapter::new(self.gpu.info()),
+            adapter: Adapter::new(self.gpu.info(), self.gpu.kernels()),
             model,
             limits,
+            runs: self.options.runs,
             load_ms,
             vision: first.vision,
             prefill: first.prefill,

@@ -18,6 +18,8 @@ pub struct BenchReport {
     pub model: Subject,
     /// What the adapter can do at most, measured in the same run.
     pub limits: LimitFigures,
+    /// Runs of each stage, after one that is not counted.
+    pub runs: usize,
     /// Milliseconds until the model was on the GPU, measured once.
     pub load_ms: f64,
     /// One picture through the vision tower and the projector.
@@ -49,6 +51,8 @@ pub struct Adapter {
     pub max_binding_bytes: u64,
     /// Optional features in use.
     pub features: Vec<String>,
+    /// Which of the kernels' variants were chosen for it.
+    pub kernels: String,
 }
 
 /// The model that was measured.
@@ -170,8 +174,9 @@ pub struct Kernel {
 }
 
 impl Adapter {
-    pub(crate) fn new(info: &AdapterInfo) -> Self {
+    pub(crate) fn new(info: &AdapterInfo, kernels: String) -> Self {
         Self {
+            kernels,
             name: info.name.clone(),
             backend: info.backend.clone(),
             driver: info.driver.clone(),

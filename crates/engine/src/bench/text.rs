@@ -7,32 +7,40 @@ use super::report::{BenchReport, Decode, Spread, Stage, StageProfile};
 /// Kernels of a stage that are shown one by one.
 const SHOWN: usize = 16;
 
+/// A figure in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// What was measured.
+    pub name: String,
+    /// The median, or the only value.
+    pub median: String,
+    /// The least of several runs.
+    pub least: String,
+    /// The most of several runs.
+    pub most: String,
+    /// A rate, its share of the adapter's limit, a count.
+    pub note: String,
+}
+
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.header(f)?;
-        let limits = &self.limits;
+        if let Some(warning) = self.warning() {
+            writeln!(f, "{warning}\n")?;
+        }
+        for (name, value) in self.facts() {
+            writeln!(f, "{name:<10} {value}")?;
+        }
         writeln!(
             f,
-            "\nlimits of the adapter, measured in this run\n  \
-             copy between buffers  {:>9.1} GB/s\n  \
-             f32 multiply-adds     {:>9.1} GFLOP/s",
-            limits.copy_gb_per_second, limits.f32_gflop_per_second
-        )?;
-        writeln!(
-            f,
-            "\n{:<22}{:>11}{:>11}{:>11}  rate and share of the limit",
+            "\n{:<24}{:>12}{:>12}{:>12}",
             "", "median", "least", "most"
         )?;
-        let load = match self.model.made_up {
-            true => "make weights up",
-            false => "load",
-        };
-        writeln!(f, "{load:<22}{:>11}", milliseconds(self.load_ms))?;
-        stage(f, "vision", "patches", &self.vision)?;
-        stage(f, "prefill", "tokens", &self.prefill)?;
-        writeln!(f, "{:<22}{}", "first token", times(&self.first_token_ms))?;
-        for decode in &self.decode {
-            write_decode(f, decode)?;
+        for line in self.lines() {
+            let row = format!(
+                "{:<24}{:>12}{:>12}{:>12}  {}",
+                line.name, line.median, line.least, line.most, line.note
+            );
+            writeln!(f, "{}", row.trim_end())?;
         }
         for stage in self.profile.iter().flatten() {
             write_profile(f, stage)?;
@@ -42,112 +50,166 @@ impl fmt::Display for BenchReport {
 }
 
 impl BenchReport {
-    fn header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What has to be said before any figure, if layers were left out.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let [vision, text] = self.model.layers;
+        let [of_vision, of_text] = self.model.layers_in_full?;
+        Some(format!(
+            "FEWER LAYERS THAN THE MODEL HAS, {vision} + {text} of {of_vision} + {of_text}: no \
+             figure below is one of the whole model"
+        ))
+    }
+
+    /// What was measured where, by name.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(String, String)> {
         let (model, adapter) = (&self.model, &self.adapter);
         let [vision, text] = model.layers;
-        writeln!(
-            f,
-            "{}: {}, {} parameters, picture {}×{}, {vision} + {text} layers",
-            model.name, model.family, model.parameters, model.image_size, model.image_size
-        )?;
-        if let Some([vision, text]) = model.layers_in_full {
-            writeln!(
-                f,
-                "\n  FEWER LAYERS THAN THE MODEL HAS ({vision} + {text}): no figure below is one of \
-                 the whole model\n"
-            )?;
-        }
+        let shape = format!(
+            "{}: {}, {} parameters, picture {size}×{size}, {vision} + {text} layers",
+            model.name,
+            model.family,
+            model.parameters,
+            size = model.image_size
+        );
         let origin = match model.made_up {
             true => "made up on the GPU",
             false => "loaded",
         };
         let recipe = model.recipe.as_ref();
         let recipe = recipe.map_or_else(String::new, |recipe| format!("{recipe}: "));
-        writeln!(
-            f,
-            "weights    {recipe}{}; {:.2} GB, {origin}",
-            model.precision,
-            model.weight_bytes as f64 / 1e9
-        )?;
-        let software = match adapter.is_software {
-            true => ", computes on the CPU",
-            false => "",
-        };
+        let gigabytes = model.weight_bytes as f64 / 1e9;
+        let weights = format!("{recipe}{}; {gigabytes:.2} GB, {origin}", model.precision);
         let driver = match adapter.driver.as_str() {
             "" => String::new(),
             driver => format!(", {driver}"),
         };
-        writeln!(
-            f,
-            "adapter    {} ({}{driver}){software}",
-            adapter.name, adapter.backend
-        )?;
+        let software = match adapter.is_software {
+            true => ", computes on the CPU",
+            false => "",
+        };
         let mib = |bytes: u64| bytes / (1 << 20);
-        writeln!(
-            f,
-            "           buffers up to {} MiB, bindings up to {} MiB; features: {}",
-            mib(adapter.max_buffer_bytes),
-            mib(adapter.max_binding_bytes),
-            match adapter.features.as_slice() {
-                [] => "none".to_owned(),
-                some => some.join(", "),
-            }
-        )?;
-        writeln!(f, "software   paligemma-web {}", self.version)?;
-        for (name, value) in &self.conditions {
-            writeln!(f, "{name:<10} {value}")?;
+        let features = match adapter.features.as_slice() {
+            [] => "none".to_owned(),
+            some => some.join(", "),
+        };
+        let mut facts = vec![
+            ("model".to_owned(), shape),
+            ("weights".to_owned(), weights),
+            (
+                "adapter".to_owned(),
+                format!("{} ({}{driver}){software}", adapter.name, adapter.backend),
+            ),
+            (
+                "limits".to_owned(),
+                format!(
+                    "buffers of {} MiB, bindings of {} MiB",
+                    mib(adapter.max_buffer_bytes),
+                    mib(adapter.max_binding_bytes)
+                ),
+            ),
+            ("features".to_owned(), features),
+            ("kernels".to_owned(), adapter.kernels.clone()),
+            (
+                "software".to_owned(),
+                format!("paligemma-web {}", self.version),
+            ),
+        ];
+        facts.extend(self.conditions.clone());
+        let runs = format!("{}, after one that is not counted", self.runs);
+        facts.push(("runs".to_owned(), runs));
+        facts
+    }
+
+    /// The figures, in the order in which they were measured.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let limits = &self.limits;
+        let load = match self.model.made_up {
+            true => "make weights up",
+            false => "load",
+        };
+        let mut lines = vec![
+            single(
+                "copy between buffers",
+                format!("{:.1} GB/s", limits.copy_gb_per_second),
+                "read and written: a limit of the adapter",
+            ),
+            single(
+                "f32 multiply-adds",
+                format!("{:.1} GFLOP/s", limits.f32_gflop_per_second),
+                "in registers: a limit of the adapter",
+            ),
+            single(load, milliseconds(self.load_ms), "once"),
+        ];
+        stage(&mut lines, "vision", "patches", &self.vision);
+        stage(&mut lines, "prefill", "tokens", &self.prefill);
+        lines.push(times("first token", &self.first_token_ms, String::new()));
+        for at in &self.decode {
+            decode(&mut lines, at);
         }
-        Ok(())
+        lines
     }
 }
 
-fn stage(f: &mut fmt::Formatter<'_>, name: &str, unit: &str, stage: &Stage) -> fmt::Result {
-    writeln!(
-        f,
-        "{:<22}{}  {:.1} GFLOP/s, {} of the f32 peak",
-        format!("{name}, {} {unit}", stage.rows),
-        times(&stage.ms),
-        stage.gflop_per_second,
-        percent(stage.share_of_f32_peak),
-    )?;
-    writeln!(
-        f,
-        "{:<22}{:>11}",
-        "  the first time",
-        milliseconds(stage.first_ms)
-    )
+fn single(name: &str, value: String, note: &str) -> Line {
+    Line {
+        name: name.to_owned(),
+        median: value,
+        note: note.to_owned(),
+        ..Line::default()
+    }
 }
 
-fn write_decode(f: &mut fmt::Formatter<'_>, decode: &Decode) -> fmt::Result {
-    let rate = |rate: f64| format!("{rate:.1} tok/s");
+fn times(name: &str, of: &Spread, note: String) -> Line {
+    let [median, least, most] = [of.median, of.min, of.max].map(milliseconds);
+    Line {
+        name: name.to_owned(),
+        median,
+        least,
+        most,
+        note,
+    }
+}
+
+fn stage(lines: &mut Vec<Line>, name: &str, unit: &str, stage: &Stage) {
+    let note = format!(
+        "{:.1} GFLOP/s, {} of the f32 peak",
+        stage.gflop_per_second,
+        percent(stage.share_of_f32_peak)
+    );
+    let name = format!("{name}, {} {unit}", stage.rows);
+    lines.push(times(&name, &stage.ms, note));
+    let first = milliseconds(stage.first_ms);
+    lines.push(single("  the first time", first, "compiles pipelines"));
+}
+
+fn decode(lines: &mut Vec<Line>, decode: &Decode) {
     let rates = &decode.tokens_per_second;
-    writeln!(
-        f,
-        "{:<22}{:>11}{:>11}{:>11}  {:.1} GB/s, {} of a copy's",
-        format!("decode at {}", decode.position),
-        rate(rates.median),
-        rate(rates.min),
-        rate(rates.max),
-        decode.gb_per_second,
-        percent(decode.share_of_copy),
-    )?;
-    writeln!(
-        f,
-        "{:<22}{}  {} dispatches, {:.3} GB",
-        "  a token",
-        times(&decode.ms_per_token),
+    let [median, least, most] =
+        [rates.median, rates.min, rates.max].map(|rate| format!("{rate:.1} tok/s"));
+    lines.push(Line {
+        name: format!("decode at {}", decode.position),
+        median,
+        least,
+        most,
+        note: format!(
+            "{:.1} GB/s, {} of a copy's",
+            decode.gb_per_second,
+            percent(decode.share_of_copy)
+        ),
+    });
+    let note = format!(
+        "{} dispatches, {:.3} GB",
         decode.dispatches_per_token,
-        decode.bytes_per_token as f64 / 1e9,
-    )?;
+        decode.bytes_per_token as f64 / 1e9
+    );
+    lines.push(times("  a token", &decode.ms_per_token, note));
     let host = &decode.host_ms_per_token;
     let share = host.median / decode.ms_per_token.median.max(1e-9);
-    writeln!(
-        f,
-        "{:<22}{}  {} of a token",
-        "  encode and submit",
-        times(host),
-        percent(share)
-    )
+    let note = format!("{} of a token", percent(share));
+    lines.push(times("  encode and submit", host, note));
 }
 
 fn write_profile(f: &mut fmt::Formatter<'_>, stage: &StageProfile) -> fmt::Result {
@@ -185,11 +247,6 @@ fn write_profile(f: &mut fmt::Formatter<'_>, stage: &StageProfile) -> fmt::Resul
         writeln!(f, "{:>7}  {} more", percent(share), rest.len())?;
     }
     Ok(())
-}
-
-fn times(of: &Spread) -> String {
-    let [median, min, max] = [of.median, of.min, of.max].map(milliseconds);
-    format!("{median:>11}{min:>11}{max:>11}")
 }
 
 /// Three digits, in the unit that suits.

@@ -21,6 +21,7 @@ mod prompt;
 mod results;
 mod samples;
 mod session;
+mod speed;
 mod stage;
 mod state;
 mod status;

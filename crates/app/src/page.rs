@@ -11,6 +11,7 @@ use crate::prompt::PromptPanel;
 use crate::results::Results;
 use crate::samples::{Samples, show_new_scene, show_sample};
 use crate::session::Session;
+use crate::speed::Speed;
 use crate::stage::{DropAnywhere, Picture};
 use crate::state::Page;
 use crate::update::Update;
@@ -54,6 +55,7 @@ pub(crate) fn App() -> impl IntoView {
                 <div class="column">
                     <PromptPanel page session models />
                     <Results page session />
+                    <Speed page session models />
                     <About models />
                 </div>
             </main>

@@ -219,8 +219,22 @@ impl Client {
         self.inner.request(build, Beside::Nothing, on_event)
     }
 
+    /// Measures how fast the loaded model, called `name`, is here, or one of a published `shape`
+    /// with made-up weights; `on_event` gets `Measuring` events, then `Measured` or `Failed`. It
+    /// waits for what runs before it. Returns the request's id, for [`Client::cancel`].
+    pub fn bench(
+        &self,
+        name: &str,
+        shape: Option<String>,
+        on_event: impl FnMut(Event) + 'static,
+    ) -> u32 {
+        let name = name.to_owned();
+        let build = |id| Request::Bench { id, name, shape };
+        self.inner.request(build, Beside::Nothing, on_event)
+    }
+
     /// Stops the request with this id: a run ends at its next token, with `Done` and what was
-    /// generated so far; a fetch ends with `Paused`, and what has arrived is kept; a load ends
+    /// generated so far; a measurement ends with `Failed`; a fetch ends with `Paused`, and what has arrived is kept; a load ends
     /// with `Failed`. Without effect when it has ended.
     pub fn cancel(&self, id: u32) {
         self.inner.notify(&Request::Cancel { id });

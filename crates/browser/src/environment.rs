@@ -53,6 +53,14 @@ pub(crate) fn base_url() -> Option<String> {
         .map(|scope| scope.location().href())
 }
 
+/// How the browser calls itself.
+#[cfg(feature = "worker")]
+pub(crate) fn browser() -> String {
+    let navigator = property(&js_sys::global(), "navigator");
+    let name = property(&navigator, "userAgent").as_string();
+    name.unwrap_or_else(|| "unknown".to_owned())
+}
+
 fn origin() -> String {
     property(&js_sys::global(), "origin")
         .as_string()

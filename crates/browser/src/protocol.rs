@@ -5,22 +5,26 @@
 //! that a large photo is never copied or re-encoded.
 
 mod attention;
+mod bench;
 mod generation;
 mod masks;
 mod models;
+mod problem;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::attention::{AttentionMap, Look, PictureHeat};
+pub use self::bench::{Measured, MeasuredLine};
 pub use self::generation::Generation;
 pub use self::masks::{Bytes, Mask};
 pub use self::models::{
     ADAPTER_FILES, FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token,
     Waiting, Wanted,
 };
+pub use self::problem::{Problem, ProblemKind};
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,8 +140,17 @@ pub enum Request {
         /// Which token.
         look: Look,
     },
+    /// Measure how fast a model is here; answered by `Measuring`… then `Measured` or `Failed`.
+    Bench {
+        /// Identifies the answers.
+        id: u32,
+        /// What the page calls the model that is loaded.
+        name: String,
+        /// The name of a published shape to measure instead of it, with made-up weights.
+        shape: Option<String>,
+    },
     /// Stop the request with this id: a run at its next token, which ends it with `Done` and
-    /// `Stopped::Cancelled`; a fetch at once, which ends it with `Paused`; a load at once, which
+    /// `Stopped::Cancelled`; a measurement before its next run, which ends it with `Failed`; a fetch at once, which ends it with `Paused`; a load at once, which
     /// ends it with `Failed` and `ProblemKind::Cancelled`.
     Cancel {
         /// The request to stop.
@@ -158,6 +171,7 @@ impl Request {
             | Request::Picture { id, .. }
             | Request::MaskDecoder { id, .. }
             | Request::Attention { id, .. }
+            | Request::Bench { id, .. }
             | Request::Run { id, .. }
             | Request::Mask { id, .. } => Some(*id),
             Request::DropPicture { .. } | Request::Cancel { .. } | Request::Hurry { .. } => None,
@@ -301,6 +315,22 @@ pub enum Event {
         /// That.
         map: AttentionMap,
     },
+    /// How far measuring is.
+    Measuring {
+        /// The `Bench` this answers.
+        id: u32,
+        /// What is being measured.
+        stage: String,
+        /// Stages before it, and in all.
+        part: [u32; 2],
+    },
+    /// How fast it is.
+    Measured {
+        /// The `Bench` this answers.
+        id: u32,
+        /// That.
+        measured: Measured,
+    },
     /// A request failed; the worker goes on listening.
     Failed {
         /// The request this answers.
@@ -332,6 +362,8 @@ impl Event {
             | Event::Done { id, .. }
             | Event::Mask { id, .. }
             | Event::Attention { id, .. }
+            | Event::Measuring { id, .. }
+            | Event::Measured { id, .. }
             | Event::Failed { id, .. } => Some(*id),
         }
     }
@@ -350,6 +382,7 @@ impl Event {
                 | Event::Done { .. }
                 | Event::Mask { .. }
                 | Event::Attention { .. }
+                | Event::Measured { .. }
                 | Event::Failed { .. }
         )
     }
@@ -432,53 +465,4 @@ pub struct AdapterInfo {
     pub backend: String,
     /// The adapter computes on the CPU (SwiftShader, lavapipe): correct, but slow.
     pub is_software: bool,
-}
-
-/// Why something failed, in terms a page can act on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// The case, for the page to choose its presentation.
-    pub kind: ProblemKind,
-    /// One sentence: what happened, to what, and what to do next.
-    pub message: String,
-}
-
-/// The cases a page tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProblemKind {
-    /// The page is not served over HTTPS or from localhost.
-    InsecureContext,
-    /// The browser has no WebGPU.
-    NoWebGpu,
-    /// WebGPU is there, but no adapter.
-    NoAdapter,
-    /// The adapter's limits are below what the model, or this prompt, needs.
-    LimitsTooSmall,
-    /// The GPU ran out of memory.
-    OutOfMemory,
-    /// The GPU was lost, or failed so that the model must be loaded again.
-    DeviceLost,
-    /// The file is not a picture, is damaged, or is too large to decode.
-    Picture,
-    /// The checkpoint could not be fetched.
-    Network,
-    /// The hub wants an access token, or another one.
-    Token,
-    /// The model's files are no longer those that fetching began with.
-    Changed,
-    /// There is no room to keep the model, or the browser keeps nothing.
-    Storage,
-    /// The kept model is damaged: fetching it again mends it.
-    Damaged,
-    /// The person stopped it.
-    Cancelled,
-    /// The checkpoint is not one this software can run, or is damaged.
-    Checkpoint,
-    /// The prompt does not fit the model.
-    Prompt,
-    /// The worker could not be started or died.
-    Worker,
-    /// A defect of ours.
-    Internal,
 }

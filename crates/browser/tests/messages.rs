@@ -6,8 +6,9 @@
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
-    AdapterInfo, Answer, AttentionMap, Bytes, Detection, Event, Generation, Look, Mask, ModelInfo,
-    ModelSource, PictureHeat, Problem, ProblemKind, Request, Stopped, Timings, Wanted,
+    AdapterInfo, Answer, AttentionMap, Bytes, Detection, Event, Generation, Look, Mask, Measured,
+    MeasuredLine, ModelInfo, ModelSource, PictureHeat, Problem, ProblemKind, Request, Stopped,
+    Timings, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -96,6 +97,16 @@ fn requests() -> Vec<Request> {
                 head: Some(3),
             },
         },
+        Request::Bench {
+            id: 7,
+            name: "the demo".to_owned(),
+            shape: None,
+        },
+        Request::Bench {
+            id: 8,
+            name: String::new(),
+            shape: Some("paligemma2-3b-224".to_owned()),
+        },
         Request::Cancel { id: 2 },
     ]
 }
@@ -152,6 +163,27 @@ fn events() -> Vec<Event> {
                 area: [0, 7, 640, 65_535],
                 png: Bytes((0..=255).collect()),
             }],
+        },
+        Event::Measuring {
+            id: 7,
+            stage: "tokens after 300".to_owned(),
+            part: [2, 5],
+        },
+        Event::Measured {
+            id: 7,
+            measured: Measured {
+                facts: vec![["date".to_owned(), "today".to_owned()]],
+                warning: None,
+                lines: vec![MeasuredLine {
+                    name: "decode at 300".to_owned(),
+                    median: "5.0 tok/s".to_owned(),
+                    least: String::new(),
+                    most: String::new(),
+                    note: "µs".to_owned(),
+                }],
+                text: "a\nb".to_owned(),
+                json: "{}".to_owned(),
+            },
         },
         Event::EncodingImage { id: 3 },
         Event::Prefill { id: 3, tokens: 260 },

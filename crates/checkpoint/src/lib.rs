@@ -18,6 +18,7 @@ mod lora;
 mod mask;
 mod names;
 mod packed;
+mod published;
 mod quantize;
 mod recipe;
 mod slices;
@@ -38,6 +39,7 @@ pub use packed::{
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use packed::{FolderLock, FolderStore};
+pub use published::Published;
 pub use quantize::{
     Int4Row, Packed, Precision, QuantizeError, RowLayout, int4_row, pack, unpack_row,
 };

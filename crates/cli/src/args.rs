@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use paligemma_engine::{CachePrecision, Recipe};
 
+use crate::bench::BenchArgs;
 use crate::generation::GenerationArgs;
 
 /// Runs PaliGemma and PaliGemma 2 on this machine's GPU; nothing leaves it.
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show which tokens of a prompt and its answer attend to which; no weight is read
     Mask(MaskArgs),
+    /// Measure how fast a model is on this machine, and how near that is to what the GPU can do
+    Bench(BenchArgs),
 }
 
 #[derive(ClapArgs)]
@@ -253,7 +256,7 @@ fn kv_cache(name: &str) -> Result<CachePrecision, String> {
     }
 }
 
-fn recipe(name: &str) -> Result<Recipe, String> {
+pub(crate) fn recipe(name: &str) -> Result<Recipe, String> {
     Recipe::named(name).ok_or_else(|| {
         let known: Vec<&str> = Recipe::ALL.iter().map(|recipe| recipe.name).collect();
         format!(

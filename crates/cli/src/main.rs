@@ -1,10 +1,11 @@
 //! The `paligemma` command: run a model on pictures, look into a forward pass, pack a checkpoint,
-//! inspect either, see who attends to whom. Everything happens on this machine.
+//! inspect either, see who attends to whom, measure. Everything happens on this machine.
 
 mod adapter;
 mod args;
 mod attention;
 mod attention_mask;
+mod bench;
 mod convert;
 mod failure;
 mod forward;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Attention(args) => pollster::block_on(attention::attention(&args)),
         Command::Convert(args) => pollster::block_on(convert::convert(&args)),
         Command::Inspect(args) => pollster::block_on(inspect::inspect(&args)),
+        Command::Bench(args) => pollster::block_on(bench::bench(&args)),
         Command::Mask(args) => pollster::block_on(attention_mask::mask(&args)),
     };
     match outcome {

@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    fn stage(&self, message: String) {
+    pub(crate) fn stage(&self, message: String) {
         style(&self.0, "{spinner} {wide_msg}");
         self.0.enable_steady_tick(Duration::from_millis(120));
         self.0.set_message(message);

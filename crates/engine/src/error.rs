@@ -4,6 +4,7 @@ use paligemma_model::ModelError;
 use paligemma_processor::{MessageError, PictureError, ProcessorError};
 use thiserror::Error;
 
+use crate::bench::BenchError;
 use crate::forward::ForwardError;
 use crate::generation::GenerationError;
 
@@ -55,6 +56,9 @@ pub enum EngineError {
     /// A forward pass that cannot be.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// A measurement.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// Messages that are no prompt.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -115,7 +119,9 @@ impl EngineError {
                 PackedError::Piece { .. } | PackedError::File { .. } => ErrorKind::Damaged,
             },
             Self::Picture(_) => ErrorKind::Picture,
-            Self::Generation(_) | Self::Forward(_) | Self::Message(_) => ErrorKind::Prompt,
+            Self::Generation(_) | Self::Forward(_) | Self::Bench(_) | Self::Message(_) => {
+                ErrorKind::Prompt
+            }
             Self::Gpu(error) => gpu_kind(error),
             Self::Model(error) => match error {
                 ModelError::Gpu(error) => gpu_kind(error),
@@ -147,7 +153,9 @@ impl EngineError {
 
 fn gpu_kind(error: &GpuError) -> ErrorKind {
     match error {
-        GpuError::NoAdapter { .. } | GpuError::DeviceRefused { .. } => ErrorKind::NoAdapter,
+        GpuError::NoAdapter { .. }
+        | GpuError::UnknownAdapter { .. }
+        | GpuError::DeviceRefused { .. } => ErrorKind::NoAdapter,
         GpuError::LimitTooSmall { .. } => ErrorKind::LimitsTooSmall,
         GpuError::OutOfMemory => ErrorKind::OutOfMemory,
         GpuError::DeviceLost { .. } => ErrorKind::DeviceLost,

@@ -27,6 +27,7 @@ mod answer;
 mod attention;
 mod attention_mask;
 mod beams;
+mod bench;
 mod engine;
 mod error;
 mod evidence;
@@ -44,6 +45,10 @@ mod random;
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
 pub use attention::{AttentionMaps, AttentionRequest, Focus, Heat};
 pub use attention_mask::{MaskRequest, attention_mask};
+pub use bench::{
+    Adapter, Bench, BenchError, BenchOptions, BenchProgress, BenchReport, Decode, Kernel,
+    LimitFigures, Line, Spread, Stage as BenchStage, StageProfile, Subject,
+};
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
 pub use evidence::{Evidence, RADII};
@@ -58,11 +63,11 @@ pub use masks::MaskFile;
 pub use paligemma_checkpoint::{
     AdapterOrigin, AdapterSummary, Checkpoint, Family, Ingest, IngestError, Kept, LoraAdapter,
     MASK_FILES, Manifest, MemorySource, ModelKey, Origin, PackedSource, Pieces, Plan, Precision,
-    Progress, Recipe, Source, SourceError, Stage, Store, StoreError,
+    Progress, Published, Recipe, Source, SourceError, Stage, Store, StoreError,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
-pub use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
+pub use paligemma_gpu::{AdapterInfo, Gpu, GpuError, GpuOptions, HostBytes};
 pub use paligemma_model::{CachePrecision, Layers, Misfit, ModelOptions};
 pub use paligemma_processor::{
     AlphaMap, AnswerItem, AttentionMask, Batch, BatchRequest, BinaryMask, Content, Detection,

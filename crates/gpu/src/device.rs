@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::buffer::Buffer;
 use crate::error::GpuError;
+use crate::profile::Profile;
 use crate::program::Submission;
 use crate::shader::{Binding, Shader};
 use crate::variants::Variants;
@@ -18,6 +19,12 @@ pub struct GpuOptions {
     /// Upper bound for the bytes of one storage binding, below the adapter's own. Tests use this
     /// to force weights into shards.
     pub max_binding_bytes: Option<u64>,
+    /// Open the adapter that has this in its name or its back end's, in whatever case, instead of
+    /// the most powerful one. A browser offers one adapter only.
+    pub adapter: Option<String>,
+    /// Ask for timestamps of single kernels where the adapter has them: see
+    /// [`Gpu::start_profile`].
+    pub timestamps: bool,
 }
 
 /// What computes.
@@ -27,12 +34,16 @@ pub struct AdapterInfo {
     pub name: String,
     /// `vulkan`, `metal`, `dx12`, `webgpu`.
     pub backend: String,
+    /// The driver and its version, where the platform says it.
+    pub driver: String,
     /// Computes on the CPU: right, but slow.
     pub is_software: bool,
     /// Largest buffer, in bytes.
     pub max_buffer_bytes: u64,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
+    /// The optional features that are in use, by WebGPU's names.
+    pub features: Vec<String>,
 }
 
 /// An opened GPU. Cheap to clone; all clones are the same device.
@@ -49,6 +60,7 @@ pub(crate) struct Shared {
     #[cfg(target_arch = "wasm32")]
     pub(crate) prepared: RefCell<Vec<wasm_bindgen::JsValue>>,
     trouble: Arc<Mutex<Option<GpuError>>>,
+    pub(crate) profile: RefCell<Option<Profile>>,
 }
 
 /// Shader name and the bits of its constants.
@@ -70,22 +82,12 @@ impl Gpu {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Opens the most powerful adapter.
+    /// Opens the most powerful adapter, or the one that was asked for.
     ///
     /// # Errors
     /// No adapter, an adapter below WebGPU's default limits, or one that refuses to open.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
-        let instance =
-            wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-        let adapter = instance
-            .request_adapter(&wgpu::RequestAdapterOptions {
-                power_preference: wgpu::PowerPreference::HighPerformance,
-                ..Default::default()
-            })
-            .await
-            .map_err(|error| GpuError::NoAdapter {
-                detail: error.to_string(),
-            })?;
+        let adapter = choose(options.adapter.as_deref()).await?;
 
         let found = adapter.limits();
         let mut limits = wgpu::Limits::default();
@@ -106,10 +108,16 @@ impl Gpu {
             limits.max_storage_buffer_binding_size = found.max_storage_buffer_binding_size;
         }
 
+        let mut features = wgpu::Features::empty();
+        if options.timestamps {
+            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        }
+
         let mut info = describe(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("paligemma"),
+                required_features: features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -120,6 +128,7 @@ impl Gpu {
             })?;
         #[cfg(target_arch = "wasm32")]
         name_in_browser(&device, &mut info);
+        info.features = feature_names(features);
         info.max_buffer_bytes = limits.max_buffer_size;
         // Bindings and row offsets are multiples of 256 bytes; a limit that is not (2 GiB - 1,
         // say) is rounded down.
@@ -158,6 +167,7 @@ impl Gpu {
             #[cfg(target_arch = "wasm32")]
             prepared: RefCell::default(),
             trouble,
+            profile: RefCell::default(),
         })))
     }
 
@@ -165,6 +175,12 @@ impl Gpu {
     #[must_use]
     pub fn info(&self) -> &AdapterInfo {
         &self.0.info
+    }
+
+    /// Which variants of the kernels are used on this adapter, in words.
+    #[must_use]
+    pub fn kernels(&self) -> String {
+        "baseline: f32, no optional feature".to_owned()
     }
 
     /// The first thing that went wrong behind our back, if any: WebGPU reports most errors
@@ -296,6 +312,46 @@ impl Gpu {
     }
 }
 
+/// The most powerful adapter, or the first that has `part` in its name.
+async fn choose(part: Option<&str>) -> Result<wgpu::Adapter, GpuError> {
+    let instance =
+        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let best = instance.request_adapter(&wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    });
+    let best = best.await.map_err(|error| GpuError::NoAdapter {
+        detail: error.to_string(),
+    });
+    let Some(part) = part else {
+        return best;
+    };
+    // In a browser there is no list.
+    #[cfg(target_arch = "wasm32")]
+    let all: Vec<wgpu::Adapter> = best.into_iter().collect();
+    #[cfg(not(target_arch = "wasm32"))]
+    let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let name = |adapter: &wgpu::Adapter| {
+        let info = describe(adapter);
+        format!("{} ({})", info.name, info.backend)
+    };
+    let wanted = part.to_lowercase();
+    let found = all.iter().map(name).collect();
+    let named = |adapter: &wgpu::Adapter| name(adapter).to_lowercase().contains(&wanted);
+    all.into_iter()
+        .find(named)
+        .ok_or_else(|| GpuError::UnknownAdapter {
+            asked: part.to_owned(),
+            found,
+        })
+}
+
+fn feature_names(features: wgpu::Features) -> Vec<String> {
+    let known = [("timestamp-query", wgpu::Features::TIMESTAMP_QUERY)];
+    let used = known.iter().filter(|(_, flag)| features.contains(*flag));
+    used.map(|(name, _)| (*name).to_owned()).collect()
+}
+
 /// Only the first error is kept: the ones after it are its consequences. A lost device outranks
 /// what it caused.
 fn note(slot: &Mutex<Option<GpuError>>, error: GpuError) {
@@ -344,8 +400,12 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     AdapterInfo {
         name,
         backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
         is_software,
         max_buffer_bytes: 0,
         max_binding_bytes: 0,
+        features: Vec::new(),
     }
 }

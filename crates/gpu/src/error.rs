@@ -12,6 +12,21 @@ pub enum GpuError {
         /// What the platform said.
         detail: String,
     },
+    /// No adapter of the name that was asked for.
+    #[error(
+        "no GPU adapter has `{asked}` in its name; there {}",
+        match found.as_slice() {
+            [] => "is none at all: update the graphics driver, or install a software one such as \
+                   Mesa's lavapipe".to_owned(),
+            found => format!("are {}", found.join("; ")),
+        }
+    )]
+    UnknownAdapter {
+        /// Part of a name.
+        asked: String,
+        /// Names of those there are, with their back ends.
+        found: Vec<String>,
+    },
     /// The adapter is there but gives no device.
     #[error("the GPU adapter {adapter} refused to open ({detail}); update the graphics driver")]
     DeviceRefused {

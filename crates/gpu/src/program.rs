@@ -23,13 +23,16 @@ const UNIFORM_ALIGNMENT: usize = 256;
 
 /// Recorded GPU work: pipelines, bind groups and copies, ready to be submitted again and again.
 pub struct Program {
-    steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     // Bind groups refer to these; without an owner they would be destroyed.
     _buffers: Vec<Buffer>,
 }
 
-enum Step {
+pub(crate) enum Step {
     Dispatch {
+        shader: &'static Shader,
+        // Bytes that are bound, or that are read and written as far as that is known.
+        bytes: u64,
         pipeline: wgpu::ComputePipeline,
         bind_group: wgpu::BindGroup,
         workgroups: [u32; 3],
@@ -149,7 +152,11 @@ impl Gpu {
     fn submit_slices(&self, program: &Program, last: Option<&Step>) -> Submission {
         let device = &self.0.device;
         let mut index = None;
-        let mut steps = program.steps.iter().chain(last).peekable();
+        let steps: &[Step] = match self.submit_timed(program) {
+            true => &[],
+            false => &program.steps,
+        };
+        let mut steps = steps.iter().chain(last).peekable();
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;
@@ -157,19 +164,7 @@ impl Gpu {
                 && let Some(step) = steps.next()
             {
                 match step {
-                    Step::Copy {
-                        source,
-                        source_offset,
-                        target,
-                        target_offset,
-                        bytes,
-                    } => encoder.copy_buffer_to_buffer(
-                        source.raw(),
-                        *source_offset,
-                        target.raw(),
-                        *target_offset,
-                        Some(*bytes),
-                    ),
+                    copy_step @ Step::Copy { .. } => copy(&mut encoder, copy_step),
                     dispatch @ Step::Dispatch { .. } => {
                         let mut pass = encoder.begin_compute_pass(&Default::default());
                         spent += run(&mut pass, dispatch);
@@ -192,12 +187,27 @@ impl Gpu {
 #[derive(Clone, Debug)]
 pub struct Submission(pub(crate) Option<wgpu::SubmissionIndex>);
 
-fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
+pub(crate) fn copy(encoder: &mut wgpu::CommandEncoder, step: &Step) {
+    if let Step::Copy {
+        source,
+        source_offset,
+        target,
+        target_offset,
+        bytes,
+    } = step
+    {
+        let (from, to) = (source.raw(), target.raw());
+        encoder.copy_buffer_to_buffer(from, *source_offset, to, *target_offset, Some(*bytes));
+    }
+}
+
+pub(crate) fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
     let Step::Dispatch {
         pipeline,
         bind_group,
         workgroups: [x, y, z],
         cost,
+        ..
     } = step
     else {
         return 0;
@@ -411,9 +421,12 @@ impl Recorder {
                                 entries: &entries,
                             });
                     drop(entries);
+                    let bytes = touched(shader, &resources);
                     self.buffers
                         .extend(resources.into_iter().map(|resource| resource.buffer));
                     Step::Dispatch {
+                        shader,
+                        bytes,
                         pipeline: pipeline.pipeline,
                         bind_group,
                         workgroups,
@@ -428,6 +441,23 @@ impl Recorder {
             _buffers: self.buffers,
         })
     }
+}
+
+/// Bytes that a dispatch binds. A look-up binds a whole matrix and reads as much as it writes.
+fn touched(shader: &Shader, resources: &[Resource]) -> u64 {
+    let bytes = |resource: &Resource| {
+        let whole = || resource.buffer.raw().size() - resource.offset;
+        resource.size.unwrap_or_else(whole)
+    };
+    if !shader.name.starts_with("embed") {
+        return resources.iter().map(bytes).sum();
+    }
+    let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
+    let storage = kinds.filter(|kind| *kind != Binding::Uniform);
+    let written = storage
+        .zip(resources)
+        .filter(|(kind, _)| *kind == Binding::ReadWrite);
+    written.map(|(_, resource)| 2 * bytes(resource)).sum()
 }
 
 fn entry(

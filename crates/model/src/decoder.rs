@@ -121,6 +121,12 @@ impl Decoder {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
+    /// Positions that a layer sees of those before, its own included; none: all.
+    pub(crate) fn window(&self, layer: usize) -> Option<usize> {
+        let slides = self.windows && self.config.sliding_layers.get(layer) == Some(&true);
+        self.config.sliding_window.filter(|_| slides)
+    }
+
     /// Room for `capacity` tokens.
     pub(crate) fn memory(&self, gpu: &Gpu, capacity: usize) -> Result<Memory, GpuError> {
         let config = &self.config;
@@ -191,12 +197,11 @@ impl Decoder {
         // The norm that the branch in the workspace waits for before it is added.
         let mut pending = None;
         for (i, (layer, cache)) in self.layers.iter().zip(&memory.caches).enumerate() {
-            let slides = self.windows && config.sliding_layers.get(i) == Some(&true);
             let attention = Attention {
                 heads: config.num_attention_heads,
                 scale: config.attention_scale() as f32,
                 soft_cap: config.attn_logit_softcapping.map(|cap| cap as f32),
-                window: config.sliding_window.filter(|_| slides),
+                window: self.window(i),
             };
             self.record_norms(r, w, pending, &layer.input_norm, &w.normed);
             if i > 0 {

@@ -7,11 +7,13 @@
 mod decoder;
 mod error;
 mod fit;
+mod made_up;
 mod mask_decoder;
 mod model;
 mod pass;
 mod picking;
 mod session;
+mod sizes;
 mod stack;
 mod taps;
 mod vision;
@@ -19,10 +21,12 @@ mod weights;
 
 pub use error::ModelError;
 pub use fit::{Misfit, misfits};
+pub use made_up::made_up_bytes;
 pub use mask_decoder::{CODES, MASK_NUMBERS, MaskDecoder};
 pub use model::{ImageFeatures, ModelOptions, PaliGemma};
 pub use paligemma_gpu::{CachePrecision, Neighbours};
 pub use pass::{Input, Pass, Residual};
 pub use picking::{PickOne, Picking, Sampling, Scored, Steering};
 pub use session::Session;
+pub use sizes::WeightSizes;
 pub use taps::{AttentionWeights, Layers, Taps};

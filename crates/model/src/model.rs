@@ -3,6 +3,7 @@ use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Indices, Tensor};
 
 use crate::decoder::Decoder;
 use crate::error::ModelError;
+use crate::sizes::WeightSizes;
 use crate::taps::Taps;
 use crate::vision::VisionTower;
 use crate::weights::Weights;
@@ -52,6 +53,7 @@ pub struct PaliGemma {
     pub(crate) decoder: Decoder,
     vision: VisionTower,
     everything: Indices, // the span of a picture: [0, patches]
+    sizes: WeightSizes,
 }
 
 /// A picture as the decoder sees it: `[image tokens, text hidden]`, on the GPU. The same features
@@ -96,12 +98,13 @@ impl PaliGemma {
         Self::assemble(gpu, config, weights, options).await
     }
 
-    async fn assemble(
+    pub(crate) async fn assemble(
         gpu: &Gpu,
         config: Config,
         mut weights: Weights,
         options: &ModelOptions,
     ) -> Result<Self, ModelError> {
+        let sizes = weights.sizes;
         let vision = VisionTower::new(&config.vision, &mut weights)?;
         let (windows, cache) = (options.sliding_window, weights.cache);
         let decoder = Decoder::new(&config.text, windows, cache, &mut weights)?;
@@ -114,6 +117,7 @@ impl PaliGemma {
             decoder,
             vision,
             everything,
+            sizes,
         })
     }
 
@@ -121,6 +125,12 @@ impl PaliGemma {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Bytes of the weights on the GPU, by part.
+    #[must_use]
+    pub fn sizes(&self) -> &WeightSizes {
+        &self.sizes
     }
 
     /// Encodes one picture. `pixel_values` is `[3, image_size, image_size]` in \[-1, 1\].
@@ -162,7 +172,7 @@ impl PaliGemma {
 }
 
 /// Whether there are kernels for this configuration.
-fn check(config: &Config) -> Result<(), ModelError> {
+pub(crate) fn check(config: &Config) -> Result<(), ModelError> {
     for (field, value) in [
         ("text_config.head_dim", config.text.head_dim),
         ("vision_config head size", config.vision.head_dim()),

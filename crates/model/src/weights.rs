@@ -8,6 +8,7 @@ use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, Tensor};
 
 use crate::error::ModelError;
 use crate::model::ModelOptions;
+use crate::sizes::WeightSizes;
 use crate::stack::{self, Stack, Stored};
 
 /// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
@@ -30,9 +31,10 @@ const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_
 /// Projections of the same numbers are kept as one matrix (`stack.rs`), under the name of the
 /// whole; `places` tells where each of them lies.
 pub(crate) struct Weights {
-    matrices: HashMap<String, Matrix>,
-    vectors: HashMap<String, Tensor>,
+    pub(crate) matrices: HashMap<String, Matrix>,
+    pub(crate) vectors: HashMap<String, Tensor>,
     places: HashMap<String, (String, usize)>,
+    pub(crate) sizes: WeightSizes,
     /// How keys and values are to be kept beside these weights.
     pub(crate) cache: CachePrecision,
 }
@@ -49,6 +51,7 @@ impl Weights {
             matrices: HashMap::new(),
             vectors: HashMap::new(),
             places: HashMap::new(),
+            sizes: WeightSizes::default(),
             cache: options.cache(matrices(decoder).map(|(precision, _)| precision)),
         };
         let shapes: HashMap<_, _> = tensors
@@ -56,6 +59,7 @@ impl Weights {
             .map(|(name, rows, columns, storage)| (*name, (*rows, *columns, *storage)))
             .collect();
         for &(name, rows, columns, storage) in tensors {
+            weights.sizes.add(name, rows, columns, storage);
             let find = |part: &str| shapes.get(part).copied();
             let (name, rows, columns) = match stack::place(name, find) {
                 None => (name.to_owned(), rows, columns),

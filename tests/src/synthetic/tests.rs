@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use half::bf16;
-use paligemma_checkpoint::{Checkpoint, Source, SourceError};
+use paligemma_checkpoint::{Checkpoint, Published, Source, SourceError};
 use safetensors::tensor::Metadata;
 
 use super::*;
@@ -50,6 +50,9 @@ fn every_shape_is_a_checkpoint_with_the_published_number_of_parameters() {
         assert_eq!(counted, parameters, "{}", shape.name());
         assert_eq!(checkpoint.total_bytes(), 2 * parameters as u64);
         assert_eq!(Shape::named(shape.name()), Some(shape));
+        // What `paligemma bench` makes up is of the same dimensions.
+        let published = Published::named(shape.name()).unwrap();
+        assert_eq!(&published.config(None).unwrap(), checkpoint.config());
     }
 }
 

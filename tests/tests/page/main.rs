@@ -24,4 +24,5 @@ mod offline;
 mod published;
 mod questions;
 mod sources;
+mod speed;
 mod truth;

@@ -101,6 +101,7 @@ fn weights_in_shards_compute_the_same() {
     let gpu = GpuOptions {
         baseline_limits: true,
         max_binding_bytes: Some(128 << 10),
+        ..GpuOptions::default()
     };
     let sharded = forward(&mut load("pg2_odd", gpu, true), &expected);
     let whole = forward(&mut engine("pg2_odd"), &expected);

@@ -29,4 +29,5 @@ mod words;
 
 pub(crate) use self::button::{ModelButton, Remarks};
 pub(crate) use self::dialog::ModelDialog;
+pub(crate) use self::published::shapes;
 pub(crate) use self::state::Models;

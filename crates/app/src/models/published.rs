@@ -2,6 +2,8 @@
 
 use paligemma_tasks::{FINE_TUNED, FineTuned};
 
+use crate::wording;
+
 /// What a model is, before anything is asked of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
@@ -90,6 +92,22 @@ pub(crate) fn all() -> impl Iterator<Item = Published> {
                 side,
             })
         })
+}
+
+/// Every shape that is published, by the name under which it can be measured, and what it is.
+pub(crate) fn shapes() -> impl Iterator<Item = (String, String)> {
+    let pretrained = all().filter(|it| it.stage == "pt");
+    pretrained.map(|it| {
+        let name = it.repository().replace("google/", "").replace("-pt-", "-");
+        let Size {
+            family,
+            name: size,
+            kept,
+            ..
+        } = it.size;
+        let kept = wording::bytes(kept[0]);
+        (name, format!("{family} {size}, {} px: {kept}", it.side))
+    })
 }
 
 /// Those that were fine-tuned for one task, by task.
@@ -208,6 +226,15 @@ mod tests {
             assert_eq!(named(name).map(Published::repository).as_ref(), Some(name));
         }
         assert_eq!(named("google/paligemma2-3b-mix-896"), None);
+    }
+
+    #[test]
+    fn shapes_are_named_without_a_stage() {
+        let shapes: Vec<_> = shapes().collect();
+        assert_eq!(shapes.len(), 12);
+        assert_eq!(shapes[0].0, "paligemma2-3b-224");
+        assert_eq!(shapes[0].1, "PaliGemma 2 3B, 224 px: 2.18 GB");
+        assert_eq!(shapes[11].0, "paligemma2-28b-896");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Requests in, events out: one engine, its pictures, one task at a time.
 
+mod bench;
 mod look;
 mod masks;
 mod run;
@@ -16,6 +17,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
 
+use self::bench::Measurement;
 use self::look::{Looked, Looking};
 use self::run::Run;
 use super::connect::Connect;
@@ -45,7 +47,7 @@ struct Shared<C> {
     kept_key: RefCell<Option<String>>,
     /// The mask decoder that the person chose last.
     mask_file: RefCell<Option<MaskFile>>,
-    /// The runs that have not ended, waiting ones included.
+    /// The runs and measurements that have not ended, waiting ones included.
     running: RefCell<HashMap<u32, CancelToken>>,
     /// The fetches and loads that have not ended.
     transfers: RefCell<HashMap<u32, Transfer>>,
@@ -75,6 +77,7 @@ enum Task {
         suffix: String,
     },
     Look(Looking),
+    Bench(Measurement),
 }
 
 enum Loadable {
@@ -196,6 +199,16 @@ impl<C: Connect + 'static> Host<C> {
                 })),
                 Err(problem) => shared.fail(id, problem),
             },
+            Request::Bench { id, name, shape } => {
+                let cancel = CancelToken::default();
+                shared.running.borrow_mut().insert(id, cancel.clone());
+                self.enqueue(Task::Bench(Measurement {
+                    id,
+                    name,
+                    shape,
+                    cancel,
+                }));
+            }
             Request::Cancel { id } => {
                 if let Some(cancel) = shared.running.borrow().get(&id) {
                     cancel.cancel();
@@ -291,6 +304,7 @@ impl<C: Connect + 'static> Host<C> {
                     Task::Run(run) => shared.run(run).await,
                     Task::Mask { id, prompt, suffix } => shared.mask(id, &prompt, &suffix),
                     Task::Look(looking) => shared.look(looking).await,
+                    Task::Bench(measurement) => shared.bench(measurement).await,
                 }
             }
             shared.working.set(false);

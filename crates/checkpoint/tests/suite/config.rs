@@ -1,6 +1,6 @@
 //! Configurations as they are published, and the defaults of absent fields.
 
-use paligemma_checkpoint::{Config, Family, expected_tensors};
+use paligemma_checkpoint::{Config, Family, Published, expected_tensors};
 use serde_json::{Value, json};
 
 /// `config.json` of `paligemma-3b-pt-224`, which leaves out all defaults.
@@ -219,6 +219,28 @@ fn parameters_are_as_many_as_published() {
             assert_eq!(parameters, count, "at {image_size} pixels");
         }
     }
+}
+
+#[test]
+fn published_shapes_are_what_the_files_say() {
+    let mut names = Vec::new();
+    let files = [paligemma_3b, paligemma2_3b, paligemma2_10b, paligemma2_28b];
+    let files = files.iter().flat_map(|file| [224, 448, 896].map(file));
+    for (shape, file) in Published::all().zip(files) {
+        assert_eq!(shape.config(None).unwrap(), read(&file), "{shape:?}");
+        let named = Published::named(&shape.name()).unwrap();
+        assert_eq!(named.name(), shape.name());
+        let few = shape.config(Some(2)).unwrap();
+        assert_eq!(few.text.num_hidden_layers, 2);
+        assert_eq!(few.vision.num_hidden_layers, 2);
+        assert_eq!(few.text.hidden_size, read(&file).text.hidden_size);
+        assert!(shape.config(Some(0)).is_err());
+        names.push(shape.name());
+    }
+    assert_eq!(names.len(), 12);
+    assert_eq!(names[0], "paligemma-3b-224");
+    assert_eq!(names[11], "paligemma2-28b-896");
+    assert!(Published::named("paligemma2-3b").is_none());
 }
 
 #[test]

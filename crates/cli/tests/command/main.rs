@@ -6,6 +6,7 @@
 mod adapter;
 mod attention_mask;
 mod bad_input;
+mod bench;
 mod contract;
 mod documented;
 mod generation;

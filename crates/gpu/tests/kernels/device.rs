@@ -15,6 +15,7 @@ pub(crate) fn open_with(max_binding_bytes: Option<u64>) -> Gpu {
     let options = GpuOptions {
         baseline_limits: true,
         max_binding_bytes,
+        ..GpuOptions::default()
     };
     block_on(Gpu::open(&options)).expect("these tests need a GPU adapter, Mesa's lavapipe will do")
 }

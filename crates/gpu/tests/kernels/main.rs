@@ -16,10 +16,12 @@ mod device;
 mod elementwise;
 mod geglu;
 mod linear;
+mod measure;
 mod misfits;
 mod norms;
 mod picking;
 mod processors;
+mod profile;
 mod programs;
 mod rows;
 mod shaders;
@@ -78,6 +80,8 @@ kernels! {
     embed_int4 => rows::embed(INT4);
     embed_q4 => rows::embed(Q4);
     embed_q8 => rows::embed(Q8);
+    fill => measure::fill();
+    fma_peak => measure::fma_peak();
     geglu => elementwise::geglu();
     layer_norm => norms::layer_norm();
     log_probs => picking::log_probs();
@@ -121,6 +125,7 @@ kernels! {
     soft_cap => elementwise::soft_cap();
     split_heads => split_heads::split_heads(CachePrecision::F32);
     split_heads_kv16 => split_heads::split_heads(CachePrecision::F16);
+    stream_copy => measure::stream_copy();
     top => picking::top();
     top_parts => picking::top_of_a_stretch();
 }

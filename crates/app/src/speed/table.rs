@@ -1,0 +1,56 @@
+//! What was measured, as a table with what it was measured on.
+
+use leptos::prelude::*;
+use paligemma_browser::protocol::Measured;
+
+use crate::notice::CopyButton;
+
+/// The figures, the conditions, and buttons that copy both.
+#[component]
+pub(super) fn Report(
+    /// What the worker measured.
+    measured: Measured,
+) -> impl IntoView {
+    let rows = measured.lines.into_iter().map(|line| {
+        view! {
+            <tr>
+                <th scope="row">{line.name}</th>
+                <td class="number">{line.median}</td>
+                <td class="number">{line.least}</td>
+                <td class="number">{line.most}</td>
+                <td class="speed-note">{line.note}</td>
+            </tr>
+        }
+    });
+    let facts = measured.facts.into_iter().map(|[name, value]| {
+        view! {
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+        }
+    });
+    let warning = measured
+        .warning
+        .map(|warning| view! { <p class="speed-warning">{warning}</p> });
+    view! {
+        {warning}
+        <div class="speed-wide">
+            <table id="speed-table">
+                <thead>
+                    <tr>
+                        <th scope="col">"Stage"</th>
+                        <th scope="col" class="number">"Median"</th>
+                        <th scope="col" class="number">"Least"</th>
+                        <th scope="col" class="number">"Most"</th>
+                        <th scope="col">"Rate and share of the limit"</th>
+                    </tr>
+                </thead>
+                <tbody>{rows.collect_view()}</tbody>
+            </table>
+        </div>
+        <dl id="speed-facts" class="speed-facts">{facts.collect_view()}</dl>
+        <div class="speed-copy">
+            <CopyButton label="Copy as text" text=Signal::stored(measured.text) />
+            <CopyButton label="Copy as JSON" text=Signal::stored(measured.json) />
+        </div>
+    }
+}

@@ -1,0 +1,211 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use paligemma_engine::{
+    Bench, BenchOptions, BenchReport, CancelToken, Engine, EngineError, Event, Folder, GpuError,
+    GpuOptions, LoadOptions, ModelOptions, Published, Recipe,
+};
+use time::OffsetDateTime;
+
+use crate::args::recipe;
+use crate::failure::{Failure, print};
+use crate::progress::Progress;
+
+#[derive(ClapArgs)]
+#[command(after_help = FIGURES)]
+pub(crate) struct BenchArgs {
+    /// Shape of a published checkpoint, whose weights are made up on the GPU:
+    /// paligemma2-3b-224 and its like; no file is needed
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = shape,
+        required_unless_present = "model",
+        conflicts_with = "model"
+    )]
+    shape: Option<Published>,
+    /// Folder of a checkpoint or of a packed model to measure instead
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Precision of the weights; q4 for a shape, as they are stored for a checkpoint. A packed
+    /// model has its own
+    #[arg(long, value_name = "NAME", value_parser = recipe)]
+    recipe: Option<Recipe>,
+    /// Of a shape only so many layers of each tower, where the whole takes too long: the figures
+    /// are then of such a model, and say so
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    layers: Option<NonZeroUsize>,
+    /// Runs of each stage, after one that is not counted
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: usize,
+    /// Tokens of a run of decoding
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    tokens: usize,
+    /// Positions at which decoding is measured; by default 300,1000,4000, as far as the model has
+    /// them
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    positions: Option<Vec<usize>>,
+    /// Choose the adapter with this in its name or its back end's, instead of the most powerful
+    #[arg(long, value_name = "NAME-PART")]
+    adapter: Option<String>,
+    /// Show the time of each kernel, stage by stage, where the adapter has timestamps
+    #[arg(long)]
+    profile: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+const FIGURES: &str = "Copy bandwidth and f32 peak of the adapter are measured in the same run: \
+                       vision and prefill are shown as a share of the peak, decoding as a share \
+                       of the bandwidth. The bytes of a token are those that a step reads at \
+                       least: the weights of decoder and head, a row of the embedding, keys and \
+                       values. With --profile every dispatch gets a pass of its own, which costs \
+                       a little, so the kernels' sum is not the stage's time.\n\n\
+                       With --json: conditions (machine, date), version, adapter, model, limits \
+                       (copy_gb_per_second, f32_gflop_per_second), load_ms, vision and prefill \
+                       (rows, first_ms, ms, multiply_adds, gflop_per_second, \
+                       share_of_f32_peak), first_token_ms, decode (for each position: tokens, \
+                       tokens_per_second, ms_per_token, host_ms_per_token, \
+                       dispatches_per_token, bytes_per_token, gb_per_second, share_of_copy), \
+                       profile (with --profile: for each stage its kernels). What was run several \
+                       times has median, min and max.";
+
+/// `paligemma bench`.
+pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    let options = BenchOptions {
+        runs: args.runs,
+        tokens: args.tokens,
+        positions: args.positions.clone(),
+        profile: args.profile,
+    };
+    let gpu = GpuOptions {
+        adapter: args.adapter.clone(),
+        timestamps: args.profile,
+        ..GpuOptions::default()
+    };
+    let progress = Progress::new();
+    let report = match (&args.shape, &args.model) {
+        (_, Some(model)) => of_model(args, model, &gpu, &options, &progress).await?,
+        (Some(shape), None) => of_shape(args, *shape, &gpu, &options, &progress)
+            .await
+            .map_err(|error| about(Path::new(&shape.name()), &error))?,
+        (None, None) => {
+            let sentence = "there is nothing to measure; name a --shape or a --model";
+            return Err(Failure::mendable(sentence));
+        }
+    };
+    drop(progress);
+    if args.json {
+        let json = serde_json::to_string_pretty(&report);
+        let json = json.map_err(|error| Failure::other(format!("the report: {error}")))?;
+        return print(&format!("{json}\n"));
+    }
+    let mut text = report.to_string();
+    if args.profile && report.profile.is_none() {
+        text.push_str("\nno profile: this adapter has no timestamps\n");
+    }
+    print(&text)
+}
+
+async fn of_shape(
+    args: &BenchArgs,
+    shape: Published,
+    gpu: &GpuOptions,
+    options: &BenchOptions,
+    progress: &Progress,
+) -> Result<BenchReport, EngineError> {
+    let recipe = args.recipe.clone().unwrap_or(Recipe::Q4);
+    let layers = args.layers.map(NonZeroUsize::get);
+    let loading = &mut |loaded_bytes, total_bytes| {
+        progress.show(&Event::Loading {
+            loaded_bytes,
+            total_bytes,
+        });
+    };
+    let bench = Bench::made_up(shape, layers, &recipe, gpu, loading).await?;
+    let cancel = CancelToken::default();
+    bench
+        .run(options, conditions(), &cancel, &mut |now| {
+            progress.stage(now.stage);
+        })
+        .await
+}
+
+async fn of_model(
+    args: &BenchArgs,
+    model: &Path,
+    gpu: &GpuOptions,
+    options: &BenchOptions,
+    progress: &Progress,
+) -> Result<BenchReport, Failure> {
+    if !model.is_dir() {
+        return Err(Failure::mendable(format!(
+            "{} is not a folder; give the one with config.json or manifest.json",
+            model.display()
+        )));
+    }
+    let load = LoadOptions {
+        gpu: gpu.clone(),
+        model: ModelOptions {
+            recipe: args.recipe.clone(),
+            ..ModelOptions::default()
+        },
+        ..LoadOptions::default()
+    };
+    let name = model.file_name().unwrap_or(model.as_os_str());
+    let name = name.to_string_lossy();
+    let source = Folder::new(model);
+    let show = &mut |event: Event| progress.show(&event);
+    let measured = async {
+        let mut engine = Engine::load(source, &load, show).await?;
+        let cancel = CancelToken::default();
+        let show = &mut |now: paligemma_engine::BenchProgress| progress.stage(now.stage);
+        engine
+            .bench(&name, options, conditions(), &cancel, show)
+            .await
+    };
+    measured.await.map_err(|error| about(model, &error))
+}
+
+/// An adapter that is not there is something one can mend; the sentence needs no model's name.
+fn about(input: &Path, error: &EngineError) -> Failure {
+    match error {
+        EngineError::Gpu(GpuError::UnknownAdapter { .. }) => Failure::mendable(error.to_string()),
+        _ => Failure::about(input, error),
+    }
+}
+
+/// What a figure is worth little without.
+fn conditions() -> BTreeMap<String, String> {
+    let cores = std::thread::available_parallelism().map_or(0, NonZeroUsize::get);
+    let machine = format!(
+        "{} {}, {}{cores} cores",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        processor().map_or_else(String::new, |name| format!("{name}, ")),
+    );
+    BTreeMap::from([
+        ("machine".to_owned(), machine),
+        (
+            "date".to_owned(),
+            OffsetDateTime::now_utc().date().to_string(),
+        ),
+    ])
+}
+
+/// The CPU's name, where the system has it in a file.
+fn processor() -> Option<String> {
+    let known = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = known.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn shape(name: &str) -> Result<Published, String> {
+    Published::named(name).ok_or_else(|| {
+        let known: Vec<String> = Published::all().map(|shape| shape.name()).collect();
+        format!("there is no such shape; choose one of {}", known.join(", "))
+    })
+}

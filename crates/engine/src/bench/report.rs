@@ -1,0 +1,262 @@
+//! What a measurement found, as plain data.
+
+use std::collections::BTreeMap;
+
+use paligemma_gpu::{AdapterInfo, KernelTime};
+use serde::{Deserialize, Serialize};
+
+/// What a measurement found. Rates are of the median.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BenchReport {
+    /// Where and when, as far as the caller knows: machine, date, command, browser.
+    pub conditions: BTreeMap<String, String>,
+    /// The version of this software.
+    pub version: String,
+    /// What computed.
+    pub adapter: Adapter,
+    /// What was computed.
+    pub model: Subject,
+    /// What the adapter can do at most, measured in the same run.
+    pub limits: LimitFigures,
+    /// Runs of each stage, after one that is not counted.
+    pub runs: usize,
+    /// Milliseconds until the model was on the GPU, measured once.
+    pub load_ms: f64,
+    /// One picture through the vision tower and the projector.
+    pub vision: Stage,
+    /// Picture and prompt through the decoder, up to the first token.
+    pub prefill: Stage,
+    /// Vision and prefill together, milliseconds.
+    pub first_token_ms: Spread,
+    /// Later tokens, at each position.
+    pub decode: Vec<Decode>,
+    /// Times of single kernels; none unless they were asked for and the adapter has timestamps.
+    pub profile: Option<Vec<StageProfile>>,
+}
+
+/// The adapter and how it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// As good a name as the platform gives.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `webgpu`.
+    pub backend: String,
+    /// The driver and its version, where the platform says it.
+    pub driver: String,
+    /// Computes on the CPU.
+    pub is_software: bool,
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// Optional features in use.
+    pub features: Vec<String>,
+    /// Which of the kernels' variants were chosen for it.
+    pub kernels: String,
+}
+
+/// The model that was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Name of the shape, or where the model came from.
+    pub name: String,
+    /// `PaliGemma` or `PaliGemma 2`.
+    pub family: String,
+    /// The recipe by which the weights were made up.
+    pub recipe: Option<String>,
+    /// Precision of the weights, part by part.
+    pub precision: String,
+    /// The weights are made-up noise.
+    pub made_up: bool,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of the weights on the GPU.
+    pub weight_bytes: u64,
+    /// Side of the picture in pixels.
+    pub image_size: usize,
+    /// Layers of the vision tower and of the decoder.
+    pub layers: [usize; 2],
+    /// Layers that the shape has in full, where some were left out: then no figure is one of the
+    /// whole model.
+    pub layers_in_full: Option<[usize; 2]>,
+}
+
+/// The adapter's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitFigures {
+    /// Bytes read plus bytes written by a plain copy between large buffers, 10^9 a second.
+    pub copy_gb_per_second: f64,
+    /// f32 arithmetic in registers, 10^9 operations a second; a multiply-add is two.
+    pub f32_gflop_per_second: f64,
+}
+
+/// Several runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The one in the middle; of an even number the lower one of both.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+/// A stage that is limited by arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Rows that go through it: patches or tokens.
+    pub rows: usize,
+    /// The first run, in which pipelines are compiled, milliseconds.
+    pub first_ms: f64,
+    /// The runs after it, milliseconds.
+    pub ms: Spread,
+    /// Multiply-adds it needs.
+    pub multiply_adds: u64,
+    /// 10^9 operations a second; a multiply-add is two.
+    pub gflop_per_second: f64,
+    /// That, of the adapter's f32 peak.
+    pub share_of_f32_peak: f64,
+}
+
+/// Decoding, which is limited by reading memory.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decode {
+    /// Positions that were there before the first of these tokens.
+    pub position: usize,
+    /// Tokens of a run, one after the other.
+    pub tokens: usize,
+    /// Of whole runs.
+    pub tokens_per_second: Spread,
+    /// Of whole runs, milliseconds.
+    pub ms_per_token: Spread,
+    /// Of that the time in which the CPU encodes and submits, milliseconds.
+    pub host_ms_per_token: Spread,
+    /// Compute dispatches of a step.
+    pub dispatches_per_token: usize,
+    /// Bytes that a step reads at least: weights, keys and values.
+    pub bytes_per_token: u64,
+    /// Those, 10^9 a second.
+    pub gb_per_second: f64,
+    /// That, of the adapter's copy bandwidth.
+    pub share_of_copy: f64,
+}
+
+/// The kernels of a stage, the longest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageProfile {
+    /// `vision`, `prefill` or `decode at N`.
+    pub stage: String,
+    /// How often the stage was run.
+    pub runs: usize,
+    /// Its kernels.
+    pub kernels: Vec<Kernel>,
+}
+
+/// All dispatches of a kernel that are of one size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The shader's name.
+    pub name: String,
+    /// Workgroups of a dispatch.
+    pub workgroups: [u32; 3],
+    /// Dispatches of one run.
+    pub count: f64,
+    /// Microseconds of a dispatch, on average.
+    pub microseconds: f64,
+    /// Of the time of all kernels of the stage.
+    pub share: f64,
+    /// Bytes that a dispatch binds.
+    pub bytes: u64,
+    /// Those, 10^9 a second.
+    pub gb_per_second: f64,
+    /// 10^9 operations a second, where their number is known; a multiply-add is two.
+    pub gflop_per_second: Option<f64>,
+}
+
+impl Adapter {
+    pub(crate) fn new(info: &AdapterInfo, kernels: String) -> Self {
+        Self {
+            kernels,
+            name: info.name.clone(),
+            backend: info.backend.clone(),
+            driver: info.driver.clone(),
+            is_software: info.is_software,
+            max_buffer_bytes: info.max_buffer_bytes,
+            max_binding_bytes: info.max_binding_bytes,
+            features: info.features.clone(),
+        }
+    }
+}
+
+impl Spread {
+    /// Of at least one number.
+    pub(crate) fn of(numbers: &[f64]) -> Self {
+        let mut sorted = numbers.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+        Self {
+            median: at(sorted.len().saturating_sub(1) / 2),
+            min: at(0),
+            max: at(sorted.len().saturating_sub(1)),
+        }
+    }
+}
+
+impl Stage {
+    pub(crate) fn new(
+        rows: usize,
+        first_ms: f64,
+        ms: Spread,
+        multiply_adds: u64,
+        limits: &LimitFigures,
+    ) -> Self {
+        let gflop_per_second = 2.0 * multiply_adds as f64 / (ms.median.max(1e-6) * 1e6);
+        Self {
+            rows,
+            first_ms,
+            ms,
+            multiply_adds,
+            gflop_per_second,
+            share_of_f32_peak: gflop_per_second / limits.f32_gflop_per_second,
+        }
+    }
+}
+
+impl StageProfile {
+    pub(crate) fn new(stage: String, runs: usize, times: &[KernelTime]) -> Self {
+        let all: u64 = times.iter().map(|time| time.nanoseconds).sum();
+        let all = all.max(1) as f64;
+        let kernel = |time: &KernelTime| {
+            let each = time.nanoseconds as f64 / time.count.max(1) as f64;
+            // Per nanosecond is 10^9 a second.
+            let rate = |amount: u64| amount as f64 / each.max(1.0);
+            Kernel {
+                name: time.name.to_owned(),
+                workgroups: time.workgroups,
+                count: time.count as f64 / runs.max(1) as f64,
+                microseconds: each / 1000.0,
+                share: time.nanoseconds as f64 / all,
+                bytes: time.bytes,
+                gb_per_second: rate(time.bytes),
+                gflop_per_second: time.multiply_adds.map(|count| 2.0 * rate(count)),
+            }
+        };
+        Self {
+            stage,
+            runs,
+            kernels: times.iter().map(kernel).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_sorted() {
+        let spread = Spread::of(&[3.0, 1.0, 2.0, 10.0]);
+        assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 10.0));
+        assert_eq!(Spread::of(&[5.0]).median, 5.0);
+    }
+}

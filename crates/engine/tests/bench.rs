@@ -1,0 +1,203 @@
+//! Measurements: that they measure what they say. Nothing is said about how fast anything is.
+
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+
+use paligemma_checkpoint::Config;
+use paligemma_engine::{
+    Bench, BenchError, BenchOptions, BenchReport, CancelToken, EngineError, GpuOptions, Recipe,
+};
+use pollster::block_on;
+use serde_json::json;
+
+/// Two layers of Gemma 2 and one of SigLIP, small enough for any machine; 512 positions.
+fn tiny() -> Config {
+    let config = json!({
+        "model_type": "paligemma", "image_token_index": 1000,
+        "text_config": {
+            "model_type": "gemma2", "vocab_size": 1000, "hidden_size": 64,
+            "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512
+        },
+        "vision_config": {
+            "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14, "image_size": 28
+        }
+    });
+    Config::from_json(config.to_string().as_bytes(), None).unwrap()
+}
+
+fn made_up(profile: bool) -> Bench {
+    let gpu = GpuOptions {
+        timestamps: profile,
+        ..GpuOptions::default()
+    };
+    let mut heard = (0, 0);
+    let progress = &mut |done, total| heard = (done, total);
+    let bench = block_on(Bench::of_config(
+        "tiny",
+        tiny(),
+        &Recipe::Q4,
+        &gpu,
+        progress,
+    ))
+    .unwrap();
+    assert!(heard.0 > 0 && heard.0 == heard.1, "{heard:?}");
+    bench
+}
+
+fn measure(bench: &Bench, options: &BenchOptions) -> Result<BenchReport, EngineError> {
+    let conditions = BTreeMap::from([("machine".to_owned(), "this one".to_owned())]);
+    let cancel = CancelToken::default();
+    block_on(bench.run(options, conditions, &cancel, &mut |_| ()))
+}
+
+fn options(positions: &[usize]) -> BenchOptions {
+    BenchOptions {
+        runs: 2,
+        tokens: 3,
+        positions: Some(positions.to_vec()),
+        profile: true,
+    }
+}
+
+/// Bytes of a step at a position, by hand from the configuration: 4.5 bits a weight in the
+/// decoder, whose scales are whole words, and 8 bits with a scale a row in the vocabulary.
+fn bytes(position: usize) -> usize {
+    let (row, inner_row) = (32 + 4, 64 + 8);
+    let projections = (128 + 2 * 64) * row + 64 * inner_row;
+    let mlp = 2 * 128 * row + 64 * inner_row;
+    let norms = 4 * 64 * 4;
+    let vocabulary_row = 64 + 4;
+    let cache = 2 * 2 * 32 * 4 * (position + 1);
+    2 * (projections + mlp + norms + cache) + 64 * 4 + (1000 + 1) * vocabulary_row
+}
+
+#[test]
+fn counts_are_those_of_the_configuration() {
+    let bench = made_up(true);
+    let report = measure(&bench, &options(&[0, 300])).unwrap();
+    assert_eq!(report.model.layers, [1, 2]);
+    assert!(report.model.made_up);
+    assert_eq!(report.model.recipe.as_deref(), Some("q4"));
+    assert_eq!(
+        report.model.weight_bytes,
+        Recipe::Q4.bytes(&tiny(), paligemma_checkpoint::Dtype::BF16)
+    );
+    assert_eq!(report.vision.rows, 4);
+    assert_eq!(report.prefill.rows, 4 + 8);
+    assert_eq!(report.conditions["machine"], "this one");
+    let positions: Vec<usize> = report.decode.iter().map(|at| at.position).collect();
+    assert_eq!(positions, [0, 300]);
+    for decode in &report.decode {
+        // In the middle of the three tokens.
+        assert_eq!(decode.bytes_per_token, bytes(decode.position + 1) as u64);
+        // Fourteen a layer; look-up, norm and head; two for the highest logit, two for its
+        // probability.
+        assert_eq!(decode.dispatches_per_token, 14 * 2 + 7);
+    }
+}
+
+/// The profile has every dispatch of a step, and every rate is a number.
+#[test]
+fn a_profile_names_every_dispatch() {
+    let bench = made_up(true);
+    let report = measure(&bench, &options(&[300])).unwrap();
+    if report.adapter.features.is_empty() {
+        assert!(report.profile.is_none());
+        return;
+    }
+    let profile = report.profile.unwrap();
+    let stages: Vec<&str> = profile.iter().map(|stage| stage.stage.as_str()).collect();
+    assert_eq!(stages, ["vision", "prefill", "decode at 300"]);
+    let count: f64 = profile[2].kernels.iter().map(|kernel| kernel.count).sum();
+    assert_eq!(count, report.decode[0].dispatches_per_token as f64);
+    for stage in &profile {
+        assert!(!stage.kernels.is_empty());
+        let share: f64 = stage.kernels.iter().map(|kernel| kernel.share).sum();
+        assert!((share - 1.0).abs() < 1e-9 || share == 0.0, "{share}");
+        for kernel in &stage.kernels {
+            assert!(!kernel.name.is_empty() && kernel.bytes > 0);
+            assert!(kernel.gb_per_second.is_finite());
+        }
+    }
+}
+
+#[test]
+fn a_report_is_data_and_text() {
+    let bench = made_up(true);
+    let report = measure(&bench, &options(&[300])).unwrap();
+    let json = serde_json::to_string(&report).unwrap();
+    let back: BenchReport = serde_json::from_str(&json).unwrap();
+    assert_eq!(back.decode.len(), 1);
+    let text = report.to_string();
+    for part in [
+        "tiny",
+        "q4",
+        "this one",
+        "f32 peak",
+        "decode at 300",
+        &report.adapter.name,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("FEWER LAYERS"));
+    let fewer = BenchReport {
+        model: paligemma_engine::Subject {
+            layers_in_full: Some([27, 26]),
+            ..report.model.clone()
+        },
+        ..report
+    };
+    assert!(fewer.to_string().contains("FEWER LAYERS"));
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    let bench = made_up(false);
+    let refused = |options: &BenchOptions| match measure(&bench, options) {
+        Err(EngineError::Bench(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let beyond = refused(&options(&[300, 510]));
+    assert_eq!(
+        beyond,
+        BenchError::Beyond {
+            position: 510,
+            tokens: 3,
+            context: 512
+        }
+    );
+    assert!(beyond.to_string().contains("510") && beyond.to_string().contains("512"));
+    let none = BenchOptions {
+        runs: 0,
+        ..options(&[1])
+    };
+    assert!(matches!(refused(&none), BenchError::Nothing(_)));
+    let none = BenchOptions {
+        tokens: 0,
+        ..options(&[1])
+    };
+    assert!(matches!(refused(&none), BenchError::Nothing(_)));
+
+    // Positions that nobody asked for are left out where the model does not have them.
+    let default = BenchOptions {
+        positions: None,
+        ..options(&[])
+    };
+    let report = measure(&bench, &default).unwrap();
+    let positions: Vec<usize> = report.decode.iter().map(|at| at.position).collect();
+    assert_eq!(positions, [300]);
+    // No timestamps were asked for.
+    assert!(report.profile.is_none());
+
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let (options, progress) = (options(&[1]), &mut |_| ());
+    let stopped = block_on(bench.run(&options, BTreeMap::new(), &cancel, progress));
+    let Err(EngineError::Bench(BenchError::Cancelled)) = stopped else {
+        panic!("it went on");
+    };
+}

@@ -1,0 +1,189 @@
+//! How long each kernel takes, by timestamps around every single dispatch.
+//!
+//! While a profile is being taken each dispatch gets a pass of its own, which costs a little; so
+//! the sum of all kernels is not what a program takes otherwise.
+
+use std::collections::HashMap;
+
+use crate::device::Gpu;
+use crate::error::GpuError;
+use crate::program::{Program, SLICE, Step, copy, run};
+use crate::readback::Readback;
+
+/// Dispatches in a set of queries, two each: WebGPU allows 4,096 queries.
+const DISPATCHES: usize = 2048;
+
+/// What a kernel took, all its dispatches of one size together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelTime {
+    /// The shader's name.
+    pub name: &'static str,
+    /// Workgroups of a dispatch.
+    pub workgroups: [u32; 3],
+    /// Bytes that a dispatch binds, each counted once: what it reads and writes, unless it uses
+    /// only a part of that.
+    pub bytes: u64,
+    /// Multiply-adds of a dispatch; none where they are not known.
+    pub multiply_adds: Option<u64>,
+    /// Dispatches.
+    pub count: usize,
+    /// Nanoseconds of all of them.
+    pub nanoseconds: u64,
+}
+
+/// Dispatches whose times are on the GPU.
+#[derive(Default)]
+pub(crate) struct Profile(Vec<Set>);
+
+struct Set {
+    queries: wgpu::QuerySet,
+    kernels: Vec<KernelTime>, // of each pair of queries
+}
+
+impl Gpu {
+    /// Times every dispatch from now on until [`Gpu::take_profile`]. Returns whether it can: the
+    /// device must have been opened with [`crate::GpuOptions::timestamps`], on an adapter that has
+    /// them.
+    pub fn start_profile(&self) -> bool {
+        let features = self.0.device.features();
+        let can = features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        if can {
+            *self.0.profile.borrow_mut() = Some(Profile::default());
+        }
+        can
+    }
+
+    /// What was submitted since [`Gpu::start_profile`], the longest first; nothing is timed any
+    /// more.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn take_profile(&self) -> Result<Vec<KernelTime>, GpuError> {
+        let Some(Profile(sets)) = self.0.profile.take() else {
+            return Ok(Vec::new());
+        };
+        let period = f64::from(self.0.queue.get_timestamp_period());
+        let mut sums = HashMap::new();
+        for set in sets {
+            let ticks = self.read_queries(&set).await?;
+            for (kernel, ticks) in set.kernels.into_iter().zip(ticks) {
+                let key = (kernel.name, kernel.workgroups, kernel.bytes);
+                let sum = sums.entry(key).or_insert(kernel);
+                sum.count += 1;
+                sum.nanoseconds += (ticks as f64 * period) as u64;
+            }
+        }
+        let mut times: Vec<KernelTime> = sums.into_values().collect();
+        times.sort_by_key(|time| (std::cmp::Reverse(time.nanoseconds), time.name, time.bytes));
+        Ok(times)
+    }
+
+    /// Ticks of each pair.
+    async fn read_queries(&self, set: &Set) -> Result<Vec<u64>, GpuError> {
+        let count = 2 * set.kernels.len();
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = self.buffer("timestamps", count as u64 * 8, usage)?;
+        let back: Readback = self.readback(2 * count)?;
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        encoder.resolve_query_set(&set.queries, 0..count as u32, resolved.raw(), 0);
+        encoder.copy_buffer_to_buffer(
+            resolved.raw(),
+            0,
+            back.buffer.raw(),
+            0,
+            Some(count as u64 * 8),
+        );
+        self.0.queue.submit([encoder.finish()]);
+        let words = self.read(&back).await?;
+        let ticks: Vec<u64> = words
+            .as_chunks()
+            .0
+            .iter()
+            .map(|[low, high]| u64::from(*low) | (u64::from(*high) << 32))
+            .collect();
+        let pairs = ticks.as_chunks().0.iter();
+        Ok(pairs
+            .map(|[begin, end]| end.saturating_sub(*begin))
+            .collect())
+    }
+
+    /// Submits with a timestamp before and after each dispatch, if a profile is being taken.
+    pub(crate) fn submit_timed(&self, program: &Program) -> bool {
+        let mut profile = self.0.profile.borrow_mut();
+        let Some(Profile(sets)) = profile.as_mut() else {
+            return false;
+        };
+        let device = &self.0.device;
+        let mut steps = program.steps.iter().peekable();
+        while steps.peek().is_some() {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut spent = 0;
+            while spent < SLICE
+                && let Some(step) = steps.next()
+            {
+                let Some(kernel) = kernel(step) else {
+                    copy(&mut encoder, step);
+                    continue;
+                };
+                let set = room(device, sets);
+                let first = 2 * set.kernels.len() as u32;
+                set.kernels.push(kernel);
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &set.queries,
+                        beginning_of_pass_write_index: Some(first),
+                        end_of_pass_write_index: Some(first + 1),
+                    }),
+                });
+                spent += run(&mut pass, step);
+            }
+            self.0.queue.submit([encoder.finish()]);
+        }
+        true
+    }
+}
+
+/// The last set if there is room in it, or a new one.
+fn room<'s>(device: &wgpu::Device, sets: &'s mut Vec<Set>) -> &'s mut Set {
+    let full = sets
+        .last()
+        .is_none_or(|set| set.kernels.len() == DISPATCHES);
+    if full {
+        sets.push(Set {
+            queries: device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * DISPATCHES as u32,
+            }),
+            kernels: Vec::new(),
+        });
+    }
+    let last = sets.len() - 1;
+    &mut sets[last]
+}
+
+/// A dispatch that was not timed yet.
+fn kernel(step: &Step) -> Option<KernelTime> {
+    let Step::Dispatch {
+        shader,
+        bytes,
+        workgroups,
+        cost,
+        ..
+    } = step
+    else {
+        return None;
+    };
+    // What attention costs counts its reading too, and what the others cost is a guess.
+    let estimated = ["attention", "fill", "stream_copy"];
+    let exact = *cost > 0 && !estimated.iter().any(|name| shader.name.starts_with(name));
+    Some(KernelTime {
+        name: shader.name,
+        workgroups: *workgroups,
+        bytes: *bytes,
+        multiply_adds: exact.then_some(*cost),
+        count: 0,
+        nanoseconds: 0,
+    })
+}

@@ -1,0 +1,105 @@
+//! Times of single kernels.
+
+use paligemma_gpu::{Gpu, GpuError, GpuOptions, Linear};
+use pollster::block_on;
+
+use crate::Q8;
+use crate::support::random::Rng;
+use crate::support::upload;
+
+fn open(timestamps: bool) -> Gpu {
+    let options = GpuOptions {
+        timestamps,
+        ..GpuOptions::default()
+    };
+    block_on(Gpu::open(&options)).unwrap()
+}
+
+#[test]
+fn every_dispatch_is_in_the_profile() {
+    let gpu = open(true);
+    let mut rng = Rng::new(5);
+    let (matrix, _) = upload::matrix(&gpu, 24, 64, Q8, &rng.numbers(24 * 64, 1.0));
+    let x = upload::tensor(&gpu, 64, &rng.numbers(64, 1.0));
+    let many = upload::tensor(&gpu, 64, &rng.numbers(5 * 64, 1.0));
+    let y = gpu.tensor("y", 1, 24).unwrap();
+    let ys = gpu.tensor("ys", 5, 24).unwrap();
+    let mut r = gpu.recorder();
+    for _ in 0..3 {
+        r.linear(&x, &matrix, Linear::default(), &y);
+    }
+    r.linear(&many, &matrix, Linear::default(), &ys);
+    r.copy(&y, &gpu.tensor("copy", 1, 24).unwrap());
+    let program = r.finish().unwrap();
+
+    gpu.submit(&program);
+    if !gpu.start_profile() {
+        assert!(gpu.info().features.is_empty());
+        return;
+    }
+    assert_eq!(gpu.info().features, ["timestamp-query"]);
+    // More than a set of queries holds.
+    let times = 600;
+    for _ in 0..times {
+        gpu.submit(&program);
+    }
+    let profile = block_on(gpu.take_profile()).unwrap();
+    assert_eq!(
+        profile.iter().map(|kernel| kernel.count).sum::<usize>(),
+        4 * times
+    );
+    let vector: Vec<_> = profile.iter().filter(|k| k.count == 3 * times).collect();
+    assert_eq!(vector.len(), 1);
+    assert!(vector[0].name.ends_with("_q8"), "{}", vector[0].name);
+    assert_eq!(vector[0].multiply_adds, Some(24 * 64));
+    // Codes and scales, and at least input and output.
+    let weights = 24 * (64 + 64 / 16 * 2);
+    assert!(vector[0].bytes >= weights + (64 + 24) * 4);
+    assert!(
+        profile
+            .iter()
+            .all(|kernel| kernel.nanoseconds < 60_000_000_000)
+    );
+
+    // It is over.
+    gpu.submit(&program);
+    assert!(block_on(gpu.take_profile()).unwrap().is_empty());
+    block_on(gpu.finish()).unwrap();
+}
+
+#[test]
+fn nothing_is_timed_unless_it_was_asked_for() {
+    let gpu = open(false);
+    assert!(!gpu.start_profile());
+    assert!(gpu.info().features.is_empty());
+}
+
+#[test]
+fn an_adapter_is_chosen_by_a_part_of_its_name() {
+    let name = open(false).info().name.clone();
+    let open = |part: &str| {
+        let options = GpuOptions {
+            adapter: Some(part.to_owned()),
+            ..GpuOptions::default()
+        };
+        block_on(Gpu::open(&options))
+    };
+    let part = name.split_whitespace().next().unwrap().to_uppercase();
+    assert!(
+        open(&part)
+            .unwrap()
+            .info()
+            .name
+            .to_uppercase()
+            .contains(&part)
+    );
+    let Err(error) = open("Voodoo 2") else {
+        panic!("there is one");
+    };
+    assert!(matches!(error, GpuError::UnknownAdapter { .. }));
+    let sentence = error.to_string();
+    assert!(
+        sentence.contains("Voodoo 2") && sentence.contains(&name),
+        "{sentence}"
+    );
+}

@@ -71,7 +71,8 @@ fn bytes(position: usize) -> usize {
     let mlp = 2 * 128 * row + 64 * inner_row;
     let norms = 4 * 64 * 4;
     let vocabulary_row = 64 + 4;
-    let cache = 2 * 2 * 32 * 4 * (position + 1);
+    // Keys and values of two heads, in 16 bits beside weights of 4.
+    let cache = 2 * 2 * 32 * 2 * (position + 1);
     2 * (projections + mlp + norms + cache) + 64 * 4 + (1000 + 1) * vocabulary_row
 }
 
@@ -94,9 +95,9 @@ fn counts_are_those_of_the_configuration() {
     for decode in &report.decode {
         // In the middle of the three tokens.
         assert_eq!(decode.bytes_per_token, bytes(decode.position + 1) as u64);
-        // Fourteen a layer; look-up, norm and head; two for the highest logit, two for its
+        // Seven a layer; look-up, norm and head; two for the highest logit, two for its
         // probability.
-        assert_eq!(decode.dispatches_per_token, 14 * 2 + 7);
+        assert_eq!(decode.dispatches_per_token, 7 * 2 + 7);
     }
 }
 

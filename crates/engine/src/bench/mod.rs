@@ -364,9 +364,15 @@ impl Run<'_> {
             self.gpu.finish().await?;
             let mut encoding = 0.0;
             let started = Instant::now();
+            let mut left = tokens;
             for _ in 0..tokens {
+                // As answers are generated where a step is short: the next is under way before the
+                // token of the last one is known.
                 let submitting = Instant::now();
-                session.submit(self.model)?;
+                while left > 0 && session.may_submit() {
+                    session.submit(self.model)?;
+                    left -= 1;
+                }
                 encoding += milliseconds(submitting);
                 session.take(self.model).await?;
             }

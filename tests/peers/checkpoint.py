@@ -3,16 +3,17 @@
 
     checkpoint.py SHAPE OUT
 
-OUT gets model/, which our engine, transformers and candle read, and picture.png, which is as large
-as the model sees it, so that no program's resizing counts.
+OUT gets model/, which our engine, transformers and candle read, and picture.png, which is as
+large as the model sees it, so that no program's resizing counts.
 """
 
 import argparse
 import pathlib
 
-import shapes
 from oracle import checkpoint, synthetic
 from PIL import Image
+
+import shapes
 
 # A fixture's, PaliGemma's in miniature; it has fewer tokens than the embedding has rows.
 TOKENIZER = shapes.ORACLE.parent / "fixtures/pg2_gqa/model/tokenizer.json"

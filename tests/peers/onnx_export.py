@@ -10,13 +10,15 @@ that Transformers.js' PaliGemmaForConditionalGeneration asks for,
     vision_encoder        pixel_values -> image_features (projected)
     decoder_model_merged  inputs_embeds, position_ids, past_key_values.* -> logits, present.*
 
-in f32, the decoder's norms fused into onnxruntime's own operators by onnxscript, and with --q4 the same again with every matrix of decoder and vision tower in blocks of 32
-four-bit weights (MatMulNBits), as such models are published for browsers.
+in f32, the decoder's norms fused into onnxruntime's own operators by onnxscript, and with --q4
+the same again with every matrix of decoder and vision tower in blocks of 32 four-bit weights
+(MatMulNBits), as such models are published for browsers.
 
 The decoder has no attention mask. For one request without padding nothing is masked: image and
-prompt attend to each other in both directions, and what is generated attends to all before it. The
-sliding windows of PaliGemma 2 are left out too, and must be longer than the answer's last position.
-Logits are those of the last position. Both spare the peer work that the answer does not need.
+prompt attend to each other in both directions, and what is generated attends to all before it.
+The sliding windows of PaliGemma 2 are left out too, and must be longer than the answer's last
+position. Logits are those of the last position. Both spare the peer work that the answer does
+not need.
 """
 
 import argparse
@@ -69,14 +71,12 @@ class Decoder(torch.nn.Module):
         cache = DynamicCache()
         for i in range(self.layers):
             cache.update(past[2 * i], past[2 * i + 1], i)
-        unmasked = {"full_attention": None, "sliding_attention": None}
         rotary = self.text.rotary_emb(inputs_embeds, position_ids)
         hidden = inputs_embeds
-        kinds = getattr(self.text.config, "layer_types", None) or ["full_attention"] * self.layers
-        for kind, layer in zip(kinds, self.text.layers, strict=True):
+        for layer in self.text.layers:
             hidden = layer(
                 hidden,
-                attention_mask=unmasked[kind],
+                attention_mask=None,
                 position_embeddings=rotary,
                 position_ids=position_ids,
                 past_key_values=cache,
@@ -100,8 +100,8 @@ def _export(module, inputs, dynamic, inputs_named, outputs_named, file: pathlib.
         verbose=False,
     )
     graph = program.model
-    # Not all of onnxscript's fusions for onnxruntime: the attention that they make of the vision
-    # tower's gives other results on WebGPU (onnxruntime-web 1.31, SwiftShader).
+    # Not all of onnxscript's fusions for onnxruntime: the vision tower's attention, fused by
+    # them, gives other results on WebGPU (onnxruntime-web 1.31, SwiftShader).
     fuse_rms_normalization(graph)
     fuse_skip_rms_normalization(graph)
     optimize(graph)
@@ -175,8 +175,8 @@ def main() -> None:
     for name in SMALL.split():
         if (chosen.model / name).is_file():
             shutil.copy(chosen.model / name, chosen.out)
-    # PaliGemmaProcessor writes <bos> after the image; Transformers.js does not keep the tokenizer
-    # from writing another one before it.
+    # PaliGemmaProcessor writes <bos> after the image; Transformers.js does not keep the
+    # tokenizer from writing another one before it.
     tokenizer = json.loads((chosen.model / "tokenizer.json").read_text("utf-8"))
     tokenizer["post_processor"] = None
     text = json.dumps(tokenizer, ensure_ascii=False)

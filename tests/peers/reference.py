@@ -3,10 +3,11 @@
 
     reference.py MODEL PICTURE OUT --prompt TEXT --tokens N [--onnx FOLDER]
 
-OUT gets inputs.safetensors (pixel_values, input_ids, as transformers' processor makes them) and
-reference.json: `ids`, the greedy answer; `gap`, how far the best logit was ahead of the second at
-the narrowest step; with --onnx also `onnx_ids`, what onnxruntime makes of the graphs in FOLDER, and
-`onnx_apart`, by how much its logits differ at most. Exits with 1 if an export answers otherwise.
+OUT gets inputs.safetensors (pixel_values, input_ids, as transformers' processor makes them)
+and reference.json: `ids`, the greedy answer; `gap`, how far the best logit was ahead of the
+second at the narrowest step; with --onnx also `onnx_ids`, what onnxruntime makes of the graphs
+in FOLDER, and `onnx_apart`, by how much its logits differ at most. Exits with 1 if an export
+answers otherwise.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from transformers import AutoProcessor, PaliGemmaForConditionalGeneration
 def _transformers(model, inputs, tokens: int):
     with torch.inference_mode():
         made = model.generate(
-            **inputs,
+            **inputs.to(model.device),
             max_new_tokens=tokens,
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
         )
     ids = made.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    return ids, torch.stack(made.logits)[:, 0]
+    return ids, torch.stack(made.logits)[:, 0].cpu()
 
 
 def _onnx(folder: pathlib.Path, model, inputs, ids: list[int]) -> np.ndarray:
@@ -48,7 +49,9 @@ def _onnx(folder: pathlib.Path, model, inputs, ids: list[int]) -> np.ndarray:
     asked = inputs["input_ids"].numpy()
     embed = session("embed_tokens")
     embeds = embed.run(None, {"input_ids": asked})[0].copy()
-    features = session("vision_encoder").run(None, {"pixel_values": inputs["pixel_values"].numpy()})
+    features = session("vision_encoder").run(
+        None, {"pixel_values": inputs["pixel_values"].numpy()}
+    )
     embeds[asked == model.config.image_token_id] = features[0][0]
     decoder = session("decoder_model_merged")
     names = [entry.name for entry in decoder.get_inputs()][2:]
@@ -78,12 +81,15 @@ def main() -> int:
     processor = AutoProcessor.from_pretrained(chosen.model)
     picture = Image.open(chosen.picture).convert("RGB")
     inputs = processor(images=picture, text="<image>" + chosen.prompt, return_tensors="pt")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model = PaliGemmaForConditionalGeneration.from_pretrained(
         chosen.model, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    )
+    model = model.eval().to(device)
     ids, logits = _transformers(model, inputs, chosen.tokens)
     best = logits.topk(2).values
     found = {"ids": ids, "gap": (best[:, 0] - best[:, 1]).min().item()}
+    inputs = inputs.to("cpu")
     if chosen.onnx:
         steps = _onnx(chosen.onnx, model, inputs, ids)
         found["onnx_ids"] = steps.argmax(-1).tolist()

@@ -144,12 +144,13 @@ fn about(engine: Engine, outcome: &Value) -> String {
         Engine::Ours => "this commit, one answer a process".to_owned(),
         Engine::Candle => format!("candle-transformers 0.11.1, {}", text("device")),
         _ => format!(
-            "transformers {}, torch {}, {}, {} threads, attention {}",
+            "transformers {}, torch {}, {}, {} threads, attention {}, computed: {}",
             text("transformers"),
             text("torch"),
             text("device"),
             outcome["threads"],
             text("attention"),
+            text("computed"),
         ),
     }
 }

@@ -63,7 +63,8 @@ const ours = {
   async load() {
     this.talk = new Conversation('/app/worker_loader.js');
     await this.talk.until('started');
-    const source = { from: 'url', url: `/models/${query.get('model')}/model` };
+    const url = new URL(`/models/${query.get('model')}/model`, location).href;
+    const source = { from: 'url', url };
     const wanted = { source, recipe: query.get('recipe'), token: null };
     const ready = this.talk.until('ready');
     this.talk.say({ type: 'load', id: 1, wanted });

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::Outcome;
-use crate::machine::machine;
+use crate::machine::{commit, machine};
 use crate::options::{Engine, Options};
 use crate::prepare::{PROMPT, Prepared, folder};
 use crate::sample::{Measured, Sample, Side};
@@ -37,22 +37,27 @@ pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measure
         .enable_all()
         .build()?;
     let engines = ENGINES.into_iter().filter(|&engine| options.wants(engine));
-    let mut sides: Vec<Side> = engines
-        .map(|engine| Side {
-            engine,
-            about: String::new(),
-            samples: Vec::new(),
-        })
-        .collect();
+    let mut sides: Vec<Side> = engines.map(Side::new).collect();
     let mut last = Value::Null;
     for run in 0..options.runs {
         // Another one begins each time.
         for turn in 0..sides.len() {
             let count = sides.len();
             let side = &mut sides[(run + turn) % count];
-            let (outcome, peaks) = runtime.block_on(one(&site, options, side.engine))?;
-            let mut sample = Sample::read(&outcome)?;
-            sample.peaks = peaks;
+            let ran = runtime.block_on(one(&site, options, side.engine));
+            let ran = ran.and_then(|(outcome, peaks)| {
+                let mut sample = Sample::read(&outcome)?;
+                sample.peaks = peaks;
+                Ok((outcome, sample))
+            });
+            let (outcome, sample) = match ran {
+                Ok(ran) => ran,
+                Err(error) => {
+                    println!("{} {}: {error}", run + 1, side.engine.title());
+                    side.failures.push(error.to_string());
+                    continue;
+                }
+            };
             println!("{} {}: {sample:?}", run + 1, side.engine.title());
             side.about = about(side.engine, &outcome["adapter"]);
             side.samples.push(sample);
@@ -84,7 +89,7 @@ pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measure
 fn about(engine: Engine, adapter: &Value) -> String {
     let text = |name: &str| adapter[name].as_str().unwrap_or_default().to_owned();
     match engine {
-        Engine::Ours => format!("this commit, {} {}", text("backend"), text("name")),
+        Engine::Ours => format!("{}, {} {}", commit(), text("backend"), text("name")),
         _ => format!(
             "Transformers.js {}, onnxruntime-web {}, {} threads for WASM",
             text("transformers"),

@@ -53,6 +53,15 @@ pub(crate) fn entry(
     }
     for side in &measured.sides {
         let _ = writeln!(text, "| {} | {} |", side.engine.title(), side.about);
+        if let Some(failure) = side.failures.first() {
+            let line = failure.lines().next().unwrap_or_default();
+            let line = line.replace('|', "/");
+            let (count, runs) = (side.failures.len(), options.runs);
+            let _ = writeln!(
+                text,
+                "| | {count} of its {runs} runs failed, the first with: {line} |"
+            );
+        }
     }
     let _ = writeln!(
         text,
@@ -173,7 +182,9 @@ fn agreement(side: &Side, expected: &[u64]) -> String {
         let pairs = sample.ids.iter().zip(expected);
         pairs.take_while(|(a, b)| a == b).count()
     };
-    let least = side.samples.iter().map(same).min().unwrap_or(0);
+    let Some(least) = side.samples.iter().map(same).min() else {
+        return String::new();
+    };
     if least == expected.len() {
         "all".to_owned()
     } else {
@@ -217,11 +228,9 @@ mod tests {
             ids: ids.to_vec(),
             ..Sample::default()
         };
-        let side = Side {
-            engine: Engine::Wasm,
-            about: String::new(),
-            samples: vec![sample(&[1, 2, 3]), sample(&[1, 5, 3])],
-        };
+        let mut side = Side::new(Engine::Wasm);
+        assert_eq!(agreement(&side, &[1]), "");
+        side.samples = vec![sample(&[1, 2, 3]), sample(&[1, 5, 3])];
         assert_eq!(agreement(&side, &[1, 2, 3]), "the first 1 of 3");
         assert_eq!(agreement(&side, &[1]), "all");
     }

@@ -1,6 +1,7 @@
 //! The machine, in words.
 
 use std::fs::read_to_string;
+use std::process::Command;
 
 /// Processor, cores, memory.
 pub(crate) fn machine() -> String {
@@ -16,6 +17,18 @@ pub(crate) fn machine() -> String {
         model.unwrap_or(std::env::consts::ARCH),
         kib * 1024.0 / 1e9
     )
+}
+
+/// What of this repository is measured.
+pub(crate) fn commit() -> String {
+    let asked = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--exclude", "*"])
+        .output();
+    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match said {
+        Ok(commit) if !commit.is_empty() => format!("commit {commit}"),
+        _ => "a commit unknown to git".to_owned(),
+    }
 }
 
 /// How busy it is with other things: the load averages.

@@ -57,6 +57,12 @@ fn compare(options: &Options) -> Outcome<()> {
         Where::Browser => browser::measure(options, &prepared)?,
         Where::Native => native::measure(options, &prepared)?,
     };
+    if let [side, ..] = measured.sides.as_slice()
+        && measured.sides.iter().all(|side| side.samples.is_empty())
+    {
+        let failure = side.failures.first().cloned();
+        return Err(failure.unwrap_or_default().into());
+    }
     let date = time::OffsetDateTime::now_utc().date().to_string();
     let text = entry::entry(&date, options, &prepared, &load, &measured);
     println!("{text}");

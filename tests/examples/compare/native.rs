@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::machine::machine;
+use crate::machine::{commit, machine};
 use crate::options::{Engine, Options};
 use crate::prepare::{PROMPT, Prepared, folder};
 use crate::sample::{Measured, Sample, Side};
@@ -16,11 +16,7 @@ use crate::sample::{Measured, Sample, Side};
 pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measured> {
     let mut sides: Vec<Side> = engines(options, prepared)?
         .into_iter()
-        .map(|engine| Side {
-            engine,
-            about: String::new(),
-            samples: Vec::new(),
-        })
+        .map(Side::new)
         .collect();
     let mut adapter = String::new();
     for run in 0..options.runs {
@@ -28,8 +24,16 @@ pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measure
         for turn in 0..sides.len() {
             let count = sides.len();
             let side = &mut sides[(run + turn) % count];
-            let outcome = one(options, prepared, side.engine)?;
-            let sample = Sample::read(&outcome)?;
+            let ran = one(options, prepared, side.engine)
+                .and_then(|outcome| Ok((Sample::read(&outcome)?, outcome)));
+            let (sample, outcome) = match ran {
+                Ok(ran) => ran,
+                Err(error) => {
+                    println!("{} {}: {error}", run + 1, side.engine.title());
+                    side.failures.push(error.to_string());
+                    continue;
+                }
+            };
             println!("{} {}: {sample:?}", run + 1, side.engine.title());
             side.about = about(side.engine, &outcome);
             if let Some(name) = outcome["adapter"]["name"].as_str() {
@@ -141,7 +145,7 @@ fn ours(options: &Options, prepared: &Prepared) -> Outcome<Value> {
 fn about(engine: Engine, outcome: &Value) -> String {
     let text = |name: &str| outcome[name].as_str().unwrap_or_default();
     match engine {
-        Engine::Ours => "this commit, one answer a process".to_owned(),
+        Engine::Ours => format!("{}, one answer a process", commit()),
         Engine::Candle => format!("candle-transformers 0.11.1, {}", text("device")),
         _ => format!(
             "transformers {}, torch {}, {}, {} threads, attention {}, computed: {}",

@@ -60,6 +60,19 @@ pub(crate) struct Side {
     /// Versions, threads, whatever else an engine says of itself.
     pub(crate) about: String,
     pub(crate) samples: Vec<Sample>,
+    /// Why there are no more samples.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Side {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            about: String::new(),
+            samples: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
 }
 
 /// What was measured, and on what.

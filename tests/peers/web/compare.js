@@ -22,7 +22,7 @@ class Conversation {
     this.worker.postMessage(message, transferred);
   }
 
-  // The first message that ends it; `heard` gets every one, with the time it came.
+  // The first message of one of these types.
   until(...types) {
     return new Promise((resolve, reject) => {
       const listener = (data) => {

@@ -1,5 +1,6 @@
 //! The command line, read by hand: it is smaller than a parser's dependency.
 
+use crate::compare::Where;
 use crate::serve::Announcement;
 use crate::steps::Step;
 use std::path::PathBuf;
@@ -31,6 +32,12 @@ Usage: cargo xtask <command>
                                made-up weights, through the page, and those of other
                                sizes through the command; write benches/FULL_SIZE.md
                                (20 GB of disk; hours where there is no GPU)
+  compare browser|native [--shape NAME] [--runs N] [--tokens N] [--precision f32|q4]
+                         [--engines A,B] [--model DIR]
+                               measure our engine and its peers with one model and one
+                               question, in turns: Transformers.js in headless Chromium,
+                               transformers and candle natively; adds an entry to
+                               benches/RESULTS.md (needs tests/peers/setup.sh)
 
 Tools that are missing are installed first, each with a word on what it is for.
 Tools and compiled dependencies live in ~/.cache/paligemma-web (or below
@@ -56,6 +63,8 @@ pub(crate) enum Request {
     /// With the options that the measurement itself reads.
     FullSize(Vec<String>),
     Quantizers,
+    /// With the options that the measurement itself reads.
+    Compare(Where, Vec<String>),
     Announce(Announcement),
 }
 
@@ -80,6 +89,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, S
         "masks" => scenes("masks", &[], rest).map(Request::Masks),
         "quantizers" if rest.is_empty() => Ok(Request::Quantizers),
         "full-size" => Ok(Request::FullSize(rest)),
+        "compare" => compare(rest),
         "announce" => Announcement::from_args(&rest).map(Request::Announce),
         other => Err(format!(
             "`{}` is not a command of cargo xtask.",
@@ -127,6 +137,17 @@ fn scenes(command: &str, flags: &[&str], args: Vec<String>) -> Result<Vec<String
         }
     }
     Ok(args)
+}
+
+/// Where, and the options that the measurement itself reads.
+fn compare(mut args: Vec<String>) -> Result<Request, String> {
+    let place = match args.first().map(String::as_str) {
+        Some("browser") => Where::Browser,
+        Some("native") => Where::Native,
+        _ => return Err("say `compare browser` or `compare native`.".to_owned()),
+    };
+    args.remove(0);
+    Ok(Request::Compare(place, args))
 }
 
 fn steps(names: &[String]) -> Result<Vec<Step>, String> {
@@ -183,6 +204,11 @@ mod tests {
             parsed("fidelity --scenes 60 --fresh"),
             Ok(Request::Fidelity(options))
         );
+        let options = ["--runs", "5"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parsed("compare native --runs 5"),
+            Ok(Request::Compare(Where::Native, options))
+        );
     }
 
     #[test]
@@ -201,6 +227,7 @@ mod tests {
             ("fidelity 300", "300"),
             ("masks --fresh", "--fresh"),
             ("masks --scenes 0", "0"),
+            ("compare --runs 5", "`compare browser`"),
         ] {
             let problem = parsed(line).expect_err(line);
             assert!(problem.contains(named), "{line}: {problem}");

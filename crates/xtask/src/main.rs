@@ -10,6 +10,7 @@
 
 mod args;
 mod browser;
+mod compare;
 mod fidelity;
 mod full_size;
 mod lock;
@@ -66,6 +67,7 @@ fn carry_out(request: Request) -> anyhow::Result<()> {
         Request::Masks(options) => fidelity::measure(&claimed()?, "masks", &options),
         Request::Quantizers => steps::quantizers(&claimed()?),
         Request::FullSize(options) => full_size::measure(&claimed()?, &options),
+        Request::Compare(place, options) => compare::measure(&claimed()?, place, &options),
         Request::Announce(announcement) => {
             serve::announce(&announcement);
             Ok(())

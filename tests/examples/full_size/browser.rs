@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fantoccini::{Client, Locator};
 use paligemma_tests::driver::{DevTools, Driver, Outcome, capabilities};
+use paligemma_tests::processes;
 use serde_json::{Value, json};
 
 /// Where the page's worker is started with an ear to its memory and its answers.
@@ -144,9 +145,9 @@ impl Browser {
             return;
         };
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-        for (kind, bytes) in processes_below(driver) {
-            let largest = sums.entry(kind).or_default();
-            *largest = (*largest).max(bytes);
+        for process in processes::below(driver) {
+            let largest = sums.entry(process.kind).or_default();
+            *largest = (*largest).max(process.resident);
         }
         for (kind, bytes) in sums {
             let peak = self.peaks.entry(kind).or_default();
@@ -157,48 +158,4 @@ impl Browser {
     pub(crate) async fn close(self) -> Outcome<()> {
         Ok(self.client.close().await?)
     }
-}
-
-/// Kind and resident set of every process that `root` has started, itself or through others.
-fn processes_below(root: u32) -> Vec<(String, u64)> {
-    let mut parents: BTreeMap<u32, u32> = BTreeMap::new();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for entry in entries {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        if let Some(parent) = status_field(pid, "PPid:") {
-            parents.insert(pid, parent as u32);
-        }
-    }
-    let is_below = |mut pid: u32| {
-        while let Some(&parent) = parents.get(&pid) {
-            if parent == root {
-                return true;
-            }
-            pid = parent;
-        }
-        false
-    };
-    let mut found = Vec::new();
-    for &pid in parents.keys().filter(|&&pid| is_below(pid)) {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        // Chromium rewrites the line of its children, with spaces.
-        let kind = line
-            .split(['\0', ' '])
-            .find_map(|word| word.strip_prefix("--type="));
-        let kind = kind.unwrap_or("browser").to_owned();
-        if let Some(kib) = status_field(pid, "VmRSS:") {
-            found.push((kind, kib << 10));
-        }
-    }
-    found
-}
-
-fn status_field(pid: u32, name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with(name))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }

@@ -15,6 +15,7 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 # Padded to a multiple of 64, as 257152 + 1 is to 257216 in the real one.
 VOCAB_SIZE = -(-(tokenizer.TOKENS + 1) // 64) * 64
 EMBEDDING = "language_model.model.embed_tokens.weight"
+EOS_ID = 1
 
 GENERATION = {
     "_from_model_config": True,
@@ -30,6 +31,11 @@ def dump(path: pathlib.Path, content, indent: int | None = 2) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def vocabulary(preset: dict) -> int:
+    """Rows of the embedding; a preset may ask for more than there are tokens."""
+    return preset.get("vocab_size", VOCAB_SIZE)
+
+
 def _text_recipe(preset: dict) -> list:
     text = preset["text"]
     hidden, head_dim = text["hidden_size"], text["head_dim"]
@@ -38,7 +44,8 @@ def _text_recipe(preset: dict) -> list:
     query_scalar = text.get("query_pre_attn_scalar", 256) if gemma2 else head_dim
     embedding, logits = 0.5, 4.0
     query_key = (2.0 * query_scalar**0.5 / head_dim**0.5) ** 0.5 / hidden**0.5
-    recipe = [(EMBEDDING, (VOCAB_SIZE, hidden), 0.0, embedding / hidden**0.5)]
+    rows = (vocabulary(preset), hidden)
+    recipe = [(EMBEDDING, rows, 0.0, embedding / hidden**0.5)]
     for i in range(text["num_hidden_layers"]):
         layer = f"language_model.model.layers.{i}."
         attention, mlp = layer + "self_attn.", layer + "mlp."
@@ -115,6 +122,8 @@ def _weights(preset: dict) -> dict:
         if name == EMBEDDING:
             # <image>, and rows that are no token, must never win the argmax.
             values[tokenizer.IMAGE_ID :] = 0.0
+            if preset.get("endless"):
+                values[EOS_ID] = 0.0
         weights[name] = torch.from_numpy(values).to(DTYPES[preset["dtype"]])
     return weights
 
@@ -124,7 +133,7 @@ def _config(preset: dict) -> dict:
     hidden, tokens = preset["text"]["hidden_size"], image_tokens(preset)
     dtype = {"f32": "float32", "bf16": "bfloat16"}[preset["dtype"]]
     common = {"num_image_tokens": tokens, "torch_dtype": dtype}
-    text = {**preset["text"], "vocab_size": VOCAB_SIZE, **common}
+    text = {**preset["text"], "vocab_size": vocabulary(preset), **common}
     if "rope_parameters" in text:
         text["rope_theta"] = text.pop("rope_parameters")["rope_theta"]
     vision = {

@@ -5,6 +5,8 @@ layout   "hub": tensor names and sparse config.json of the google/paligemma repo
          "v5": names that transformers 5 writes (model.language_model...), full config.json
 shards   number of model-0000x-of-0000n.safetensors files; 1 is one model.safetensors
 dtype    how the weights are stored
+vocab_size  rows of the embedding, where more are wanted than there are tokens
+endless  the end token never comes, so that an answer is as long as it may be
 seed     chosen so that greedy decoding meets no near tie: see `cases.fair`
 """
 
@@ -147,7 +149,12 @@ TEXT = {1: dict(model_type="gemma"), 2: dict(model_type="gemma2")}
 
 def preset(name: str) -> dict:
     """The preset with what all of a family have in common."""
-    chosen = copy.deepcopy(PRESETS[name])
+    return complete(PRESETS[name])
+
+
+def complete(chosen: dict) -> dict:
+    """A preset with what all of its family have in common."""
+    chosen = copy.deepcopy(chosen)
     chosen["vision"] = {**VISION, **chosen["vision"]}
     chosen["text"] = {**TEXT[chosen["family"]], **chosen["text"]}
     return chosen

@@ -104,9 +104,11 @@ fn chosen(report: &Report) -> String {
     let is_better = if ours > none { "met" } else { "missed" };
     format!(
         "
-The score of answers is *{name}*. Existence and label say whether there is such a thing, the places
-how well its box fits; their mean keeps four places from outweighing the rest, and the radius from
-punishing a box for a probability that lies one pixel further on.
+The score of answers is *{name}*.
+
+Existence and label say whether there is such a thing, the places how well its box fits; their mean
+keeps four places from outweighing the rest, and the radius from punishing a box for a probability
+that lies one pixel further on.
 
 | the score of answers | AP | |
 |---|---:|---|

@@ -16,9 +16,9 @@ const SOFTWARE_COPY_BYTES: u64 = 64 << 20;
 const INVOCATIONS: usize = 1 << 20;
 const SOFTWARE_INVOCATIONS: usize = 1 << 14;
 /// Multiply-adds of a round of `shaders/fma_peak.wesl`.
-const ROUND: u64 = 128;
+const ROUND: u64 = 256;
 /// Rounds of a dispatch: long beside its beginning and end, short enough for any driver.
-const ROUNDS: usize = 256;
+const ROUNDS: usize = 128;
 /// A sample lasts at least so long; a submission costs a fraction of a millisecond.
 const SAMPLE_MS: f64 = 50.0;
 const SAMPLES: usize = 5;
@@ -133,7 +133,7 @@ impl Recorder {
     }
 
     /// Of every invocation, i being its number in a workgroup of 256, the sum of 32 chains, y
-    /// `[1, invocations]`: chain k begins as i + k and goes through four steps
+    /// `[1, invocations]`: chain k begins as i + k and goes through eight steps
     /// c = factor · c + addend a round.
     pub fn fma_peak(&mut self, y: &Tensor, rounds: u32, factor: f32, addend: f32) {
         if y.rows() != 1 || !y.columns().is_multiple_of(256) {

@@ -399,19 +399,27 @@ impl Run<'_> {
 
     /// Every stage once more, each kernel timed.
     async fn profile(&self, positions: &[usize]) -> Result<Vec<StageProfile>, EngineError> {
-        let (pixels, ids) = inputs(self.model.config());
+        let config = self.model.config();
+        let (pixels, ids) = inputs(config);
         let mut session = Session::new(self.model, ids.len() + 1, usize::MAX)?;
         let mut stages = Vec::new();
         self.gpu.start_profile();
         let features = self.model.encode_image(&pixels, &mut Taps::none()).await?;
+        let attention = Some(roofline::vision_attention(config));
         let times = self.gpu.take_profile().await?;
-        stages.push(StageProfile::new("vision".to_owned(), 1, &times));
+        stages.push(StageProfile::new("vision".to_owned(), 1, &times, attention));
         self.gpu.start_profile();
         session
             .prefill(self.model, &ids, &[features], &mut Taps::none())
             .await?;
+        let attention = Some(roofline::prefill_attention(config, ids.len()));
         let times = self.gpu.take_profile().await?;
-        stages.push(StageProfile::new("prefill".to_owned(), 1, &times));
+        stages.push(StageProfile::new(
+            "prefill".to_owned(),
+            1,
+            &times,
+            attention,
+        ));
         drop(session);
         for &position in positions {
             self.go_on()?;
@@ -425,7 +433,7 @@ impl Run<'_> {
             }
             let times = self.gpu.take_profile().await?;
             let stage = format!("decode at {position}");
-            stages.push(StageProfile::new(stage, steps, &times));
+            stages.push(StageProfile::new(stage, steps, &times, None));
         }
         Ok(stages)
     }

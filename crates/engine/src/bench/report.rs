@@ -223,13 +223,25 @@ impl Stage {
 }
 
 impl StageProfile {
-    pub(crate) fn new(stage: String, runs: usize, times: &[KernelTime]) -> Self {
+    /// `attention` is the multiply-adds of a run's attention, which its kernel does not know, since
+    /// it finds out on the GPU what is visible.
+    pub(crate) fn new(
+        stage: String,
+        runs: usize,
+        times: &[KernelTime],
+        attention: Option<u64>,
+    ) -> Self {
+        let of_attention = |time: &&KernelTime| time.name.starts_with("attention");
+        let single = times.iter().filter(of_attention).count() == 1;
         let all: u64 = times.iter().map(|time| time.nanoseconds).sum();
         let all = all.max(1) as f64;
         let kernel = |time: &KernelTime| {
             let each = time.nanoseconds as f64 / time.count.max(1) as f64;
             // Per nanosecond is 10^9 a second.
             let rate = |amount: u64| amount as f64 / each.max(1.0);
+            let dispatches = (time.count / runs.max(1)).max(1) as u64;
+            let attention = attention.filter(|_| single && of_attention(&time));
+            let multiply_adds = time.multiply_adds.or(attention.map(|all| all / dispatches));
             Kernel {
                 name: time.name.to_owned(),
                 workgroups: time.workgroups,
@@ -238,7 +250,7 @@ impl StageProfile {
                 share: time.nanoseconds as f64 / all,
                 bytes: time.bytes,
                 gb_per_second: rate(time.bytes),
-                gflop_per_second: time.multiply_adds.map(|count| 2.0 * rate(count)),
+                gflop_per_second: multiply_adds.map(|count| 2.0 * rate(count)),
             }
         };
         Self {

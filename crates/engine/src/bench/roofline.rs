@@ -10,21 +10,31 @@ pub(crate) fn vision(config: &Config) -> u64 {
         let tower = name.starts_with("vision_tower.") && !name.contains("position_embedding");
         tower || name.starts_with("multi_modal_projector.")
     });
-    // Each patch with each: products of queries and keys, and sums of values.
-    let attention = 2 * patches * patches * vision.hidden_size as u64;
-    patches * weights + vision.num_hidden_layers as u64 * attention
+    patches * weights + vision_attention(config)
+}
+
+/// The part of that which is attention: each patch with each, products of queries and keys, and
+/// sums of values.
+pub(crate) fn vision_attention(config: &Config) -> u64 {
+    let vision = &config.vision;
+    let patches = vision.num_patches() as u64;
+    2 * patches * patches * (vision.hidden_size * vision.num_hidden_layers) as u64
 }
 
 /// Multiply-adds of a bidirectional prefix of so many tokens through the decoder, and of its last
 /// token through the head.
 pub(crate) fn prefill(config: &Config, tokens: usize) -> u64 {
     let text = &config.text;
-    let tokens = tokens as u64;
     let layers = matrices(config, |name| name.contains("language_model.model.layers."));
-    let width = (text.num_attention_heads * text.head_dim) as u64;
-    let attention = 2 * tokens * tokens * width;
     let head = text.vocab_size as u64 * text.hidden_size as u64;
-    tokens * layers + text.num_hidden_layers as u64 * attention + head
+    tokens as u64 * layers + prefill_attention(config, tokens) + head
+}
+
+/// The part of that which is attention.
+pub(crate) fn prefill_attention(config: &Config, tokens: usize) -> u64 {
+    let text = &config.text;
+    let width = (text.num_attention_heads * text.head_dim) as u64;
+    2 * (tokens * tokens * text.num_hidden_layers) as u64 * width
 }
 
 /// Numbers in the matrices of these names.
@@ -55,6 +65,8 @@ mod tests {
         let (patch, projector) = (1152 * 588, 1152 * 2304);
         let tower: u64 = 256 * (patch + 27 * layer + projector) + 27 * attention;
         assert_eq!(vision(&config("paligemma2-3b-224")), tower);
+        let part = vision_attention(&config("paligemma2-3b-224"));
+        assert_eq!(part, 27 * attention);
 
         let layer = 2304 * (2048 + 2 * 1024 + 2048) + 3 * 2304 * 9216;
         let attention = 2 * 264 * 264 * 2048;

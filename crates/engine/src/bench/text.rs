@@ -224,7 +224,7 @@ fn write_profile(f: &mut fmt::Formatter<'_>, stage: &StageProfile) -> fmt::Resul
     )?;
     writeln!(
         f,
-        "{:>7}{:>8}{:>12}{:>12}{:>10}{:>11}  kernel, workgroups",
+        "{:>7}{:>8}{:>10}{:>12}{:>10}{:>11}  kernel, workgroups",
         "share", "count", "each", "bound", "GB/s", "GFLOP/s"
     )?;
     for kernel in all.iter().take(SHOWN) {
@@ -232,10 +232,10 @@ fn write_profile(f: &mut fmt::Formatter<'_>, stage: &StageProfile) -> fmt::Resul
         let gflops = kernel.gflop_per_second;
         writeln!(
             f,
-            "{:>7}{:>8.0}{:>9.1} µs{:>9.2} MB{:>10.1}{:>11}  {} {x}×{y}×{z}",
+            "{:>7}{:>8.0}{:>10}{:>9.2} MB{:>10.1}{:>11}  {} {x}×{y}×{z}",
             percent(kernel.share),
             kernel.count,
-            kernel.microseconds,
+            milliseconds(kernel.microseconds / 1000.0),
             kernel.bytes as f64 / 1e6,
             kernel.gb_per_second,
             gflops.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
@@ -258,7 +258,8 @@ fn milliseconds(ms: f64) -> String {
         ms if ms >= 99.95 => format!("{ms:.0} ms"),
         ms if ms >= 9.995 => format!("{ms:.1} ms"),
         ms if ms >= 0.9995 => format!("{ms:.2} ms"),
-        ms => format!("{:.0} µs", ms * 1000.0),
+        ms if ms >= 0.009_995 => format!("{:.0} µs", ms * 1000.0),
+        ms => format!("{:.2} µs", ms * 1000.0),
     }
 }
 
@@ -273,11 +274,12 @@ mod tests {
     #[test]
     fn times_have_three_digits() {
         let shown = [
-            0.0123, 0.9994, 1.0, 12.34, 123.4, 1234.0, 12_340.0, 123_400.0,
+            0.0012, 0.0123, 0.9994, 1.0, 12.34, 123.4, 1234.0, 12_340.0, 123_400.0,
         ];
         let shown = shown.map(milliseconds);
         let wanted = [
-            "12 µs", "999 µs", "1.00 ms", "12.3 ms", "123 ms", "1.23 s", "12.3 s", "123 s",
+            "1.20 µs", "12 µs", "999 µs", "1.00 ms", "12.3 ms", "123 ms", "1.23 s", "12.3 s",
+            "123 s",
         ];
         assert_eq!(shown, wanted);
     }

@@ -6,7 +6,9 @@ mod support;
 mod twins;
 
 use paligemma_gpu::shader::{ALL, Binding};
-use paligemma_gpu::{Attention, CachePrecision, Gpu, GpuOptions, Linear, Program, Recorder};
+use paligemma_gpu::{
+    Attention, CachePrecision, Gpu, GpuOptions, Linear, MatmulVariant, Program, Recorder, Variants,
+};
 use support::compare::assert_agrees;
 use support::random::Rng;
 use support::{bounds, upload};
@@ -118,7 +120,15 @@ async fn products_are_their_twins() {
     let gpu = open().await;
     assert_eq!(gpu.info().backend, "webgpu");
     let mut rng = Rng::new(1);
-    for (rows, columns, outputs) in [(1, 137, 35), (33, 13, 37)] {
+    let usual = gpu.variants();
+    for (rows, columns, outputs, matmul) in [
+        (1, 137, 35, usual.matmul),
+        // Whole chunks of 32 inputs, read 16 bytes at a time where they are quantized.
+        (1, 128, 35, usual.matmul),
+        (33, 13, 37, MatmulVariant::Registers),
+        (33, 13, 37, MatmulVariant::Tiled),
+    ] {
+        gpu.set_variants(Variants { matmul, ..usual });
         for precision in upload::PRECISIONS {
             let columns = upload::columns(precision, columns);
             let x = rng.numbers(rows * columns, 1.0);
@@ -133,6 +143,7 @@ async fn products_are_their_twins() {
                 bias: Some(&bias_gpu),
                 gelu: true,
                 accumulate: true,
+                first_column: None,
             };
             gpu.submit(&record(&gpu, |r| r.linear(&x_gpu, &w_gpu, then, &y)));
             let actual = gpu.read_tensor(&y).await.unwrap();

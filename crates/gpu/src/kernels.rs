@@ -53,7 +53,7 @@ struct EmbedParams {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct NormParams {
     columns: u32,
-    stride: u32,
+    vectors: u32,
     eps: f32,
     accumulate: u32,
 }
@@ -299,12 +299,12 @@ impl Recorder {
 
     /// RMSNorm with factor (1 + scale) over each row of x into y, or added to y.
     pub fn rms_norm(&mut self, x: &Tensor, scale: &Tensor, eps: f32, accumulate: bool, y: &Tensor) {
-        if scale.columns() != x.columns() || !same_shape(x, y) {
+        if !is_norm(x, &[scale], &[y]) {
             return self.misfit(&shader::RMS_NORM, &[x, scale, y], String::new());
         }
         let params = NormParams {
             columns: x.columns() as u32,
-            stride: x.stride() as u32,
+            vectors: (x.stride() / 4) as u32,
             eps,
             accumulate: accumulate.into(),
         };
@@ -328,15 +328,12 @@ impl Recorder {
         eps: f32,
         y: &Tensor,
     ) {
-        let fits = scale.columns() == x.columns()
-            && next.columns() == x.columns()
-            && same_shape(x, hidden)
-            && same_shape(x, y);
-        if !fits {
+        if !is_norm(x, &[scale, next], &[hidden, y]) {
             let all = [x, scale, hidden, next, y];
             return self.misfit(&shader::RMS_NORM_TWICE, &all, String::new());
         }
-        let params = [x.columns() as u32, x.stride() as u32, eps.to_bits()];
+        let vectors = x.stride() / 4;
+        let params = [x.columns() as u32, vectors as u32, eps.to_bits()];
         self.dispatch(
             &shader::RMS_NORM_TWICE,
             vec![x.into(), scale.into(), next.into(), hidden.into(), y.into()],
@@ -408,6 +405,14 @@ impl Recorder {
             detail: format!("{} {other}", shapes.join(" ")),
         });
     }
+}
+
+/// Whether these are scales and results of a norm of x, whose rows are read four numbers at a time.
+fn is_norm(x: &Tensor, scales: &[&Tensor], results: &[&Tensor]) -> bool {
+    let is_scale = |scale: &&Tensor| scale.columns() == x.columns() && scale.stride() == x.stride();
+    x.stride().is_multiple_of(4)
+        && scales.iter().all(is_scale)
+        && results.iter().all(|y| same_shape(x, y))
 }
 
 fn same_shape(a: &Tensor, b: &Tensor) -> bool {

@@ -4,7 +4,9 @@ use crate::browser::Browser;
 use crate::places::Places;
 use crate::setup::{self, Need};
 use crate::shell::{self, run};
-use crate::steps::{PROFILE, checked, choose_vulkan, native_selection, webdriver_json};
+use crate::steps::{
+    PAGE_PROFILE, PROFILE, checked, choose_vulkan, native_selection, webdriver_json,
+};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -92,7 +94,8 @@ fn in_a_browser(places: &Places) -> Result<Command> {
     let dist = places.artifacts.join("compare-page");
     run(tools
         .trunk(places)?
-        .args(["build", "--locked", "--skip-version-check", "--release"])
+        .args(["build", "--locked", "--skip-version-check"])
+        .args(PAGE_PROFILE)
         .arg("--dist")
         .arg(&dist))?;
     let mut measurement = example(places)?;

@@ -5,7 +5,9 @@ use crate::browser::Browser;
 use crate::places::Places;
 use crate::setup::{self, Need};
 use crate::shell::{self, run};
-use crate::steps::{PROFILE, checked, choose_vulkan, native_selection, webdriver_json};
+use crate::steps::{
+    PAGE_PROFILE, PROFILE, checked, choose_vulkan, native_selection, webdriver_json,
+};
 use anyhow::Result;
 
 /// What building the page, starting a browser and computing natively take.
@@ -31,13 +33,9 @@ pub(crate) fn measure(places: &Places, options: &[String]) -> Result<()> {
     let dist = places.artifacts.join("full-size-page");
     run(tools
         .trunk(places)?
-        .args([
-            "build",
-            "--locked",
-            "--skip-version-check",
-            "--release",
-            "--dist",
-        ])
+        .args(["build", "--locked", "--skip-version-check"])
+        .args(PAGE_PROFILE)
+        .arg("--dist")
         .arg(&dist))?;
     run(shell::cargo(places).args(["build", "--locked", "--release", "-p", "paligemma-cli"]))?;
     run(checked(places, "build")

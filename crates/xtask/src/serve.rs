@@ -3,7 +3,7 @@
 use crate::places::Places;
 use crate::setup::{self, Need, Tools};
 use crate::shell::{self, run};
-use crate::steps::PROFILE;
+use crate::steps::{PAGE_PROFILE, PROFILE};
 use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn trunk(places: &Places, tools: &Tools, subcommand: &str, quick: bool) -> Resul
     if quick {
         command.args(["--cargo-profile", PROFILE]);
     } else {
-        command.arg("--release");
+        command.args(PAGE_PROFILE);
     }
     Ok(command)
 }

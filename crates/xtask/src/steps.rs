@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// One profile for everything that is checked, so that nothing compiles twice.
+/// One profile for everything that is checked but the page, so that little compiles twice.
 pub(crate) const PROFILE: &str = "ci";
+
+/// How the page is built that people get, and the one that is tested end to end.
+pub(crate) const PAGE_PROFILE: [&str; 3] = ["--release", "--cargo-profile", "page"];
 
 /// What native clippy and native tests leave out of the workspace. Everything
 /// else is in, so that a new crate cannot be forgotten; the page's crates are,
@@ -96,11 +99,12 @@ impl Step {
                 Need::Chromium,
                 Need::Chromedriver,
             ],
-            // No wasm-opt: trunk runs it for release builds only.
             Self::Page => &[
                 Need::WasmTarget,
                 Need::Trunk,
                 Need::WasmBindgen,
+                Need::Npm,
+                Need::WasmOpt,
                 Need::Chromium,
                 Need::Chromedriver,
             ],
@@ -277,7 +281,8 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
     run(tools
         .trunk(places)?
         .args(["build", "--locked", "--skip-version-check"])
-        .args(["--cargo-profile", PROFILE, "--dist"])
+        .args(PAGE_PROFILE)
+        .arg("--dist")
         .arg(&dist))?;
     run_tests(
         checked(places, "test")

@@ -40,3 +40,34 @@ fn everything_that_the_page_loads_is_part_of_it() {
         assert!(file.exists(), "{reference} is not in the built page");
     }
 }
+
+/// What a browser fetches before the page can do anything, in bytes, compressed by Brotli as static
+/// hosts do it.
+const MOST_BYTES: usize = 1_500_000;
+
+#[test]
+fn scripts_and_wasm_are_a_small_download() {
+    let mut sizes = Vec::new();
+    for entry in std::fs::read_dir(dist()).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        if matches!(kind, Some("wasm" | "js")) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            sizes.push((name, compressed(&std::fs::read(&path).unwrap())));
+        }
+    }
+    let modules = sizes.iter().filter(|(name, _)| name.ends_with(".wasm"));
+    assert_eq!(modules.count(), 2, "page and worker: {sizes:?}");
+    let total: usize = sizes.iter().map(|(_, bytes)| bytes).sum();
+    println!("{total} bytes: {sizes:?}");
+    assert!(total <= MOST_BYTES, "{total} bytes: {sizes:?}");
+}
+
+/// Bytes at the highest quality.
+fn compressed(bytes: &[u8]) -> usize {
+    let mut out = Vec::new();
+    let mut writer = brotli::CompressorWriter::new(&mut out, 1 << 16, 11, 22);
+    std::io::Write::write_all(&mut writer, bytes).unwrap();
+    drop(writer);
+    out.len()
+}

@@ -53,6 +53,9 @@ pub(crate) struct BenchArgs {
     /// Show the time of each kernel, stage by stage, where the adapter has timestamps
     #[arg(long)]
     profile: bool,
+    /// Leave out the checks of indices that wgpu adds to kernels, to see what they cost
+    #[arg(long)]
+    unchecked: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -84,6 +87,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let gpu = GpuOptions {
         adapter: args.adapter.clone(),
         timestamps: args.profile,
+        unchecked: args.unchecked,
         ..GpuOptions::default()
     };
     let progress = Progress::new();

@@ -25,6 +25,9 @@ pub struct GpuOptions {
     /// Ask for timestamps of single kernels where the adapter has them: see
     /// [`Gpu::start_profile`].
     pub timestamps: bool,
+    /// Leave out the checks of indices into workgroup memory that wgpu adds to kernels, to measure
+    /// what they cost. Outside a browser only; a browser always checks.
+    pub unchecked: bool,
 }
 
 /// What computes.
@@ -56,6 +59,7 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     pub(crate) variants: Cell<Variants>,
+    unchecked: bool,
     /// Pipelines that the browser compiled ahead, held so that it keeps them.
     #[cfg(target_arch = "wasm32")]
     pub(crate) prepared: RefCell<Vec<wasm_bindgen::JsValue>>,
@@ -162,6 +166,7 @@ impl Gpu {
             device,
             queue,
             variants: Cell::new(Variants::usual(&info)),
+            unchecked: options.unchecked,
             info,
             pipelines: RefCell::default(),
             #[cfg(target_arch = "wasm32")]
@@ -256,6 +261,24 @@ impl Gpu {
         Ok(Buffer::new(buffer))
     }
 
+    fn module(&self, shader: &'static Shader) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(shader.name),
+            source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+        };
+        if !self.0.unchecked {
+            return self.0.device.create_shader_module(descriptor);
+        }
+        let none = wgpu::ShaderRuntimeChecks::unchecked();
+        // SAFETY: sources are this crate's own; every index that they compute is bounded by
+        // parameters that the functions which record them have held against the operands' sizes,
+        // and their tests run on poisoned surroundings.
+        #[expect(unsafe_code, reason = "a measurement that a person asks for")]
+        unsafe {
+            self.0.device.create_shader_module_trusted(descriptor, none)
+        }
+    }
+
     pub(crate) fn pipeline(&self, shader: &'static Shader, constants: &Constants) -> Pipeline {
         let bits = constants.iter().map(|(_, value)| value.to_bits());
         let key = (shader.name, bits.collect());
@@ -263,10 +286,7 @@ impl Gpu {
             return found.clone();
         }
         let device = &self.0.device;
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(shader.name),
-            source: wgpu::ShaderSource::Wgsl(shader.source.into()),
-        });
+        let module = self.module(shader);
         let entries: Vec<_> = shader
             .bindings
             .iter()

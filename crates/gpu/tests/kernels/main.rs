@@ -26,6 +26,7 @@ mod programs;
 mod rows;
 mod shaders;
 mod shards;
+mod spirv;
 mod split_heads;
 mod weights;
 

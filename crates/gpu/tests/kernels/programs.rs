@@ -1,7 +1,9 @@
 //! Views, copies, uploads, and submitting again.
 
 use paligemma_checkpoint::{Dtype, Precision};
-use paligemma_gpu::{Attention, CachePrecision, GpuOptions, Heads, Linear};
+use paligemma_gpu::{
+    Attention, CachePrecision, GpuOptions, Heads, Linear, MatmulVariant, Variants,
+};
 use pollster::block_on;
 
 use super::device::{Target, open, read, read_indices, read_padded, run};
@@ -82,6 +84,33 @@ fn a_program_gives_the_same_again() {
     gpu.submit(&program);
     gpu.submit(&program);
     assert_same_bits("again", &read(&gpu, &out), &first);
+}
+
+/// Kernels without checks of their indices give the same bits.
+#[test]
+fn unchecked_kernels_are_the_same() {
+    let open = |unchecked| {
+        let options = GpuOptions {
+            baseline_limits: true,
+            unchecked,
+            ..GpuOptions::default()
+        };
+        block_on(paligemma_gpu::Gpu::open(&options)).unwrap()
+    };
+    let product = |gpu: &paligemma_gpu::Gpu| {
+        let mut rng = Rng::new(175);
+        let numbers = rng.numbers(70 * 72, 1.0);
+        let (w, _) = upload::matrix(gpu, 70, 72, Precision::Q4 { group: 32 }, &numbers);
+        let x = upload::tensor(gpu, 72, &rng.numbers(9 * 72, 1.0));
+        gpu.set_variants(Variants {
+            matmul: MatmulVariant::Tiled,
+            ..gpu.variants()
+        });
+        let target = Target::poisoned(gpu, 9, 70);
+        run(gpu, |r| r.linear(&x, &w, Linear::default(), &target.view));
+        target.read(gpu)
+    };
+    assert_same_bits("unchecked", &product(&open(true)), &product(&open(false)));
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! What Vulkan gets of the kernels that decoding and prefill spend their time in: loads of 16
+//! bytes, and no clamped index where nothing is checked.
+
+use std::collections::HashMap;
+
+use naga::back::spv;
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use paligemma_gpu::shader::{ALL, Shader};
+
+// Of the SPIR-V specification.
+const EXT_INST: u16 = 12;
+const TYPE_INT: u16 = 21;
+const TYPE_FLOAT: u16 = 22;
+const TYPE_VECTOR: u16 = 23;
+const TYPE_POINTER: u16 = 32;
+const LOAD: u16 = 61;
+const ACCESS_CHAIN: u16 = 65;
+const STORAGE_BUFFER: u32 = 12;
+const GLSL_UMIN: u32 = 38;
+
+fn shader(name: &str) -> &'static Shader {
+    let found = ALL.iter().find(|shader| shader.name == name);
+    found.unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// As wgpu does it on an adapter with robust buffers; `index` is for arrays in workgroup memory.
+fn words(shader: &Shader, index: BoundsCheckPolicy) -> Vec<u32> {
+    let module = naga::front::wgsl::parse_str(shader.source).unwrap();
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).unwrap();
+    let constants = Default::default();
+    let (module, info) =
+        naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+            .unwrap();
+    let options = spv::Options {
+        bounds_check_policies: BoundsCheckPolicies {
+            index,
+            buffer: BoundsCheckPolicy::Unchecked,
+            image_load: BoundsCheckPolicy::Unchecked,
+            binding_array: BoundsCheckPolicy::Unchecked,
+        },
+        ..Default::default()
+    };
+    spv::write_vec(&module, &info, &options, None).unwrap()
+}
+
+/// Opcode and operands of each instruction, after the header of five words.
+fn instructions(words: &[u32]) -> Vec<(u16, &[u32])> {
+    let mut rest = &words[5..];
+    let mut all = Vec::new();
+    while let Some(&first) = rest.first() {
+        let count = (first >> 16) as usize;
+        all.push((first as u16, &rest[1..count]));
+        rest = &rest[count..];
+    }
+    all
+}
+
+/// Bytes of each load from a storage buffer.
+fn loads(instructions: &[(u16, &[u32])]) -> Vec<u32> {
+    let mut sizes = HashMap::new(); // of types
+    let mut pointers = HashMap::new(); // type of a pointer into a buffer, to that of its target
+    let mut places = HashMap::new(); // pointer, to the type of its target
+    let mut loads = Vec::new();
+    for (opcode, operands) in instructions {
+        match (*opcode, *operands) {
+            (TYPE_INT | TYPE_FLOAT, [id, bits, ..]) => {
+                sizes.insert(*id, bits / 8);
+            }
+            (TYPE_VECTOR, [id, of, count]) => {
+                // Truth values have no size.
+                if let Some(size) = sizes.get(of) {
+                    sizes.insert(*id, size * count);
+                }
+            }
+            (TYPE_POINTER, [id, STORAGE_BUFFER, target]) => {
+                pointers.insert(*id, *target);
+            }
+            (ACCESS_CHAIN, [kind, id, ..]) => {
+                if let Some(target) = pointers.get(kind) {
+                    places.insert(*id, *target);
+                }
+            }
+            (LOAD, [_, _, pointer, ..]) => {
+                let size = places.get(pointer).and_then(|target| sizes.get(target));
+                loads.extend(size);
+            }
+            _ => {}
+        }
+    }
+    loads
+}
+
+fn clamps(instructions: &[(u16, &[u32])]) -> usize {
+    let is_clamp = |(opcode, operands): &&(u16, &[u32])| {
+        *opcode == EXT_INST && operands.get(3) == Some(&GLSL_UMIN)
+    };
+    instructions.iter().filter(is_clamp).count()
+}
+
+#[test]
+fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
+    for (name, weights) in [
+        ("matvec_q4_wide", 1),
+        ("matvec_geglu_q4_wide", 1),
+        ("matvec_q8_wide", 2),
+    ] {
+        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
+        let loads = loads(&instructions(&words));
+        let wide = loads.iter().filter(|bytes| **bytes == 16).count();
+        // Eight of x, and the weights; what is smaller is a scale, or of what follows the product.
+        assert!(wide >= 8 + weights, "{name}: {loads:?}");
+        let narrow = loads.iter().filter(|bytes| **bytes < 16).count();
+        assert!(narrow <= 3, "{name}: {loads:?}");
+    }
+    // What is told apart: a block at a time, its weights come in words of four bytes.
+    let words = words(shader("matvec_q4"), BoundsCheckPolicy::Unchecked);
+    let loads = loads(&instructions(&words));
+    assert!(
+        loads.iter().filter(|bytes| **bytes == 16).count() < 8,
+        "{loads:?}"
+    );
+}
+
+#[test]
+fn indices_are_clamped_only_where_they_are_checked() {
+    for name in ["matmul_tiled_q4", "matvec_q4_wide", "attention_kv16"] {
+        let counts = [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict]
+            .map(|policy| clamps(&instructions(&words(shader(name), policy))));
+        // `min` of the shader's own is there in both.
+        assert!(counts[0] < counts[1], "{name}: {counts:?}");
+    }
+}

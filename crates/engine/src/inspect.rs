@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use paligemma_checkpoint::{
     AdapterSummary, Checkpoint, CheckpointError, Config, Dtype, LoraAdapter, PackedSource, Pieces,
-    Plan, Recipe, Source,
+    Plan, Precision, Recipe, Source, Storage,
 };
 use paligemma_gpu::AdapterInfo;
-use paligemma_model::{Misfit, misfits};
+use paligemma_model::{CachePrecision, Misfit, ModelOptions, misfits};
 
 use crate::engine::{ModelInfo, PREPROCESSOR_FILE, TOKENIZER_FILE, processor};
 use crate::error::EngineError;
@@ -86,7 +86,7 @@ pub async fn inspect_adapted<S: Source>(
             recipes: bytes_under_recipes(&config, Dtype::BF16),
             packed: None,
             lora: None,
-            kv_cache_bytes: kv_cache_bytes(&config),
+            kv_cache_bytes: kv_cache_bytes(&config, std::iter::empty()),
             config,
         });
     }
@@ -116,6 +116,7 @@ pub async fn inspect_adapted<S: Source>(
         let storage = recipe.storage_of(tensor);
         (tensor.name.as_str(), tensor.rows(), tensor.cols(), storage)
     });
+    let decoder: Vec<_> = in_decoder(tensors.clone()).collect();
     Ok(Inspection {
         model: ModelInfo::new(&checkpoint),
         stored: Some(Stored {
@@ -127,7 +128,7 @@ pub async fn inspect_adapted<S: Source>(
         recipes: bytes_under_recipes(&config, stored),
         packed: None,
         lora: summary,
-        kv_cache_bytes: kv_cache_bytes(&config),
+        kv_cache_bytes: kv_cache_bytes(&config, decoder.into_iter()),
         config,
     })
 }
@@ -155,6 +156,7 @@ async fn inspect_packed<S: Source>(
         let (rows, columns) = tensor.extent();
         (tensor.name.as_str(), rows, columns, tensor.storage)
     });
+    let decoder: Vec<_> = in_decoder(tensors.clone()).collect();
     Ok(Inspection {
         model: ModelInfo {
             bytes: plan.bytes,
@@ -168,7 +170,7 @@ async fn inspect_packed<S: Source>(
         }),
         recipes: Vec::new(),
         lora: None,
-        kv_cache_bytes: kv_cache_bytes(&config),
+        kv_cache_bytes: kv_cache_bytes(&config, decoder.into_iter()),
         packed: Some(plan),
         config,
     })
@@ -201,10 +203,25 @@ fn tokens(config: &Config) -> usize {
     (config.vision.num_patches() + TEXT_TOKENS).min(config.text.max_position_embeddings)
 }
 
-fn kv_cache_bytes(config: &Config) -> u64 {
+/// Precisions of the matrices in the decoder's layers.
+fn in_decoder<'t>(
+    tensors: impl Iterator<Item = (&'t str, usize, usize, Storage)>,
+) -> impl Iterator<Item = Precision> {
+    tensors.filter_map(|(name, _, _, storage)| match storage {
+        Storage::Matrix(of) if name.starts_with("language_model.model.layers.") => Some(of),
+        _ => None,
+    })
+}
+
+/// With keys and values as they are kept beside these matrices.
+fn kv_cache_bytes(config: &Config, decoder: impl Iterator<Item = Precision>) -> u64 {
+    let bytes = match ModelOptions::default().cache_beside(decoder) {
+        CachePrecision::F32 => 4,
+        CachePrecision::F16 => 2,
+    };
     let text = &config.text;
     let kv = text.num_key_value_heads * text.head_dim.next_multiple_of(4);
-    8 * text.num_hidden_layers as u64 * kv as u64 * tokens(config) as u64
+    2 * bytes * text.num_hidden_layers as u64 * kv as u64 * tokens(config) as u64
 }
 
 async fn has_weights<S: Source>(source: &S) -> Result<bool, EngineError> {

@@ -153,7 +153,11 @@ impl Gpu {
 fn packed(numbers: &[f32], cache: &KvCache) -> Vec<f32> {
     let mut words = Vec::new();
     for row in numbers.chunks(cache.head_dim.max(1)) {
-        let half = |i: usize| u32::from(half::f16::from_f32(*row.get(i).unwrap_or(&0.0)).to_bits());
+        let half = |i: usize| {
+            // As the kernels do it: what is too large becomes the largest that there is.
+            let number = row.get(i).unwrap_or(&0.0).clamp(-65504.0, 65504.0);
+            u32::from(half::f16::from_f32(number).to_bits())
+        };
         let pairs = (0..cache.padded_dim()).step_by(2);
         words.extend(pairs.map(|i| f32::from_bits(half(i) | half(i + 1) << 16)));
     }

@@ -9,9 +9,11 @@ use crate::program::{Recorder, Resource};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
-/// Positions of a cache from which on several workgroups share a head's keys, and how many of
-/// them a workgroup then has at most. Below, the second kernel costs more than it saves.
-const POSITIONS_OF_A_PART: usize = 1024;
+/// Positions of a cache above which several workgroups share a head's keys. Below, the second
+/// kernel costs more than it saves.
+const POSITIONS_OF_ONE: usize = 1024;
+/// Positions of a cache for each workgroup that then shares a head's keys.
+const POSITIONS_OF_A_PART: usize = 256;
 /// Parts at most: more would leave workgroups with next to nothing.
 const MAX_PARTS: usize = 16;
 
@@ -34,16 +36,17 @@ struct DecodeParams {
 
 /// Into how many parts the keys of a cache for `capacity` positions are shared out.
 fn parts_of(capacity: usize) -> usize {
-    if capacity <= POSITIONS_OF_A_PART {
+    if capacity <= POSITIONS_OF_ONE {
         return 1;
     }
-    (4 * capacity / POSITIONS_OF_A_PART).min(MAX_PARTS)
+    (capacity / POSITIONS_OF_A_PART).min(MAX_PARTS)
 }
 
 impl Recorder {
     /// [`Recorder::split_heads`] and [`Recorder::attention`] in one, for a single row at sequence
     /// index `span[0]` that is not before others of the prefix: x `[1, (heads + 2 * kv_heads) *
-    /// head_dim]`, y `[1, heads * head_dim]`. Its key and value are in the cache afterwards.
+    /// head_dim]`, y `[1, heads * head_dim]`. Its key and value are in the cache afterwards. Large
+    /// caches are shared out, which sums in another order than a small one.
     pub fn decode_attention(
         &mut self,
         x: &Tensor,

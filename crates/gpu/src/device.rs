@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use crate::buffer::Buffer;
 use crate::error::GpuError;
 use crate::profile::Profile;
-use crate::program::Submission;
 use crate::shader::{Binding, Shader};
+use crate::submit::Submission;
 use crate::variants::Variants;
 
 /// How to open a GPU.

@@ -25,18 +25,33 @@ const COMMON: [&Shader; 13] = [
     &shader::LOG_PROBS,
 ];
 
+/// What a matrix is for, as far as it decides which kernels read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatrixRole {
+    /// Multiplied with many rows only: the vision tower.
+    Rows,
+    /// Multiplied with many rows and with one: the decoder.
+    Both,
+    /// Looked up, and multiplied with one row: the vocabulary.
+    Vocabulary,
+}
+
 impl Gpu {
-    /// Has the kernels compiled that a model with weights in these precisions will need, beside
-    /// whatever else is going on, its loading above all. Nothing depends on it: a kernel that is
-    /// not ready is compiled when it is used. `precisions` holds that of each matrix, with its
-    /// columns, `cache` that of the decoder's cache. Outside a browser this is nothing: there kernels
-    /// are compiled in no time.
+    /// Has the kernels compiled that a model will need, beside whatever else is going on, its
+    /// loading above all. Nothing depends on it: a kernel that is not ready is compiled when it is
+    /// used. `matrices` holds precision, columns and role of each, `cache` is the decoder's, for
+    /// `long` sequences if there are more than 1,024 positions. Outside a browser this is nothing:
+    /// there all is compiled when it is first used.
     pub async fn prepare(
         &self,
-        precisions: impl Iterator<Item = (Precision, usize)>,
+        matrices: impl Iterator<Item = (Precision, usize, MatrixRole)>,
         cache: CachePrecision,
+        long: bool,
     ) {
         let mut shaders: Vec<&'static Shader> = COMMON.to_vec();
+        if long {
+            shaders.push(&shader::MERGE_ATTENTION);
+        }
         match cache {
             CachePrecision::F32 => shaders.push(&shader::DECODE_ATTENTION),
             CachePrecision::F16 => shaders.extend([
@@ -45,13 +60,18 @@ impl Gpu {
                 &shader::DECODE_ATTENTION_KV16,
             ]),
         }
-        for (precision, columns) in precisions {
+        for (precision, columns, role) in matrices {
             let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
             let matmul = match self.variants().matmul {
                 MatmulVariant::Registers => kernels.matmul,
                 MatmulVariant::Tiled => kernels.matmul_tiled,
             };
-            for shader in [matmul, kernels.matvec, kernels.matvec_geglu, kernels.embed] {
+            let needed: &[&'static Shader] = match role {
+                MatrixRole::Rows => &[matmul],
+                MatrixRole::Both => &[matmul, kernels.matvec, kernels.matvec_geglu],
+                MatrixRole::Vocabulary => &[kernels.embed, kernels.matvec],
+            };
+            for shader in needed {
                 if !shaders.iter().any(|other| other.name == shader.name) {
                     shaders.push(shader);
                 }

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::program::{Program, SLICE, Step, copy, run};
+use crate::program::{Program, SLICE, Step};
 use crate::readback::Readback;
+use crate::submit::{copy, run};
 
 /// Dispatches in a set of queries, two each: WebGPU allows 4,096 queries.
 const DISPATCHES: usize = 2048;
@@ -176,7 +177,7 @@ fn kernel(step: &Step) -> Option<KernelTime> {
         return None;
     };
     // What attention costs counts its reading too, and what the others cost is a guess.
-    let estimated = ["attention", "fill", "stream_copy"];
+    let estimated = ["attention", "decode_attention", "fill", "stream_copy"];
     let exact = *cost > 0 && !estimated.iter().any(|name| shader.name.starts_with(name));
     Some(KernelTime {
         name: shader.name,

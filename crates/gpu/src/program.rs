@@ -125,97 +125,6 @@ impl Gpu {
             error: None,
         }
     }
-
-    /// Hands a program to the GPU, in slices; returns without waiting.
-    pub fn submit(&self, program: &Program) {
-        self.submit_slices(program, None);
-    }
-
-    /// The same, and then copies numbers to where the CPU can read them. While it does so, more
-    /// can be submitted: [`Gpu::read_after`] waits for this only.
-    pub fn submit_and_copy(
-        &self,
-        program: &Program,
-        source: &Indices,
-        target: &Readback,
-    ) -> Submission {
-        let copy = Step::Copy {
-            source: source.buffer.clone(),
-            source_offset: 0,
-            target: target.buffer.clone(),
-            target_offset: 0,
-            bytes: target.bytes.min(source.len() as u64 * 4),
-        };
-        self.submit_slices(program, Some(&copy))
-    }
-
-    fn submit_slices(&self, program: &Program, last: Option<&Step>) -> Submission {
-        let device = &self.0.device;
-        let mut index = None;
-        let steps: &[Step] = match self.submit_timed(program) {
-            true => &[],
-            false => &program.steps,
-        };
-        let mut steps = steps.iter().chain(last).peekable();
-        while steps.peek().is_some() {
-            let mut encoder = device.create_command_encoder(&Default::default());
-            let mut spent = 0;
-            while spent < SLICE
-                && let Some(step) = steps.next()
-            {
-                match step {
-                    copy_step @ Step::Copy { .. } => copy(&mut encoder, copy_step),
-                    dispatch @ Step::Dispatch { .. } => {
-                        let mut pass = encoder.begin_compute_pass(&Default::default());
-                        spent += run(&mut pass, dispatch);
-                        while spent < SLICE
-                            && let Some(next) =
-                                steps.next_if(|step| matches!(step, Step::Dispatch { .. }))
-                        {
-                            spent += run(&mut pass, next);
-                        }
-                    }
-                }
-            }
-            index = Some(self.0.queue.submit([encoder.finish()]));
-        }
-        Submission(index)
-    }
-}
-
-/// Something that was submitted and may be waited for.
-#[derive(Clone, Debug)]
-pub struct Submission(pub(crate) Option<wgpu::SubmissionIndex>);
-
-pub(crate) fn copy(encoder: &mut wgpu::CommandEncoder, step: &Step) {
-    if let Step::Copy {
-        source,
-        source_offset,
-        target,
-        target_offset,
-        bytes,
-    } = step
-    {
-        let (from, to) = (source.raw(), target.raw());
-        encoder.copy_buffer_to_buffer(from, *source_offset, to, *target_offset, Some(*bytes));
-    }
-}
-
-pub(crate) fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
-    let Step::Dispatch {
-        pipeline,
-        bind_group,
-        workgroups: [x, y, z],
-        cost,
-        ..
-    } = step
-    else {
-        return 0;
-    };
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, bind_group, &[]);
-    pass.dispatch_workgroups(*x, *y, *z);
-    *cost
 }
 
 impl Recorder {
@@ -450,7 +359,18 @@ fn touched(shader: &Shader, resources: &[Resource]) -> u64 {
         resource.size.unwrap_or_else(whole)
     };
     if !shader.name.starts_with("embed") {
-        return resources.iter().map(bytes).sum();
+        // What is bound twice, as something has to be bound where nothing is read, counts once.
+        let again = |(i, resource): &(usize, &Resource)| {
+            let same = |other: &Resource| {
+                other.buffer.is(&resource.buffer) && other.offset == resource.offset
+            };
+            resources[..*i].iter().any(same)
+        };
+        let all = resources.iter().enumerate();
+        return all
+            .filter(|each| !again(each))
+            .map(|(_, each)| bytes(each))
+            .sum();
     }
     let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
     let storage = kinds.filter(|kind| *kind != Binding::Uniform);

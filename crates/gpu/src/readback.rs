@@ -1,7 +1,7 @@
 use crate::buffer::Buffer;
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::program::Submission;
+use crate::submit::Submission;
 use crate::tensor::Tensor;
 
 /// A place for numbers to come back to the CPU; a [`crate::Program`] copies into it.

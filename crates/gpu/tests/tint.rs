@@ -7,7 +7,8 @@ mod twins;
 
 use paligemma_gpu::shader::{ALL, Binding};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Linear, MatmulVariant, Program, Recorder, Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Program, Recorder,
+    Variants,
 };
 use support::compare::assert_agrees;
 use support::random::Rng;
@@ -123,7 +124,7 @@ async fn products_are_their_twins() {
     let usual = gpu.variants();
     for (rows, columns, outputs, matmul) in [
         (1, 137, 35, usual.matmul),
-        // Whole chunks of 32 inputs, read 16 bytes at a time where they are quantized.
+        // Whole chunks of 32 inputs, read 16 bytes at a time in the precision with such groups.
         (1, 128, 35, usual.matmul),
         (33, 13, 37, MatmulVariant::Registers),
         (33, 13, 37, MatmulVariant::Tiled),
@@ -214,6 +215,77 @@ async fn attention_is_its_twin() {
     let expected = attention::attention(&shape, &q, &k, &v);
     let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
     assert_agrees("attention", &actual, &expected);
+}
+
+/// A step of decoding: both precisions of the cache, its keys in one go and shared out.
+#[wasm_bindgen_test]
+async fn decode_attention_is_its_twin() {
+    let gpu = open().await;
+    let mut rng = Rng::new(3);
+    let shape = Shape {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 22,
+        rows: 1,
+        first: 70,
+        prefix: 33,
+        capacity: 75,
+        scale: 0.25,
+        cap: Some(5.0),
+        window: Some(60),
+    };
+    // Numbers that 16 bits hold too.
+    let mut numbers = |count: usize| -> Vec<f32> {
+        let all = rng.numbers(count, 2.0).into_iter();
+        all.map(|x| half::f16::from_f32(x).to_f32()).collect()
+    };
+    let cached = shape.kv_heads * shape.capacity * shape.head_dim;
+    let (mut k, mut v) = (numbers(cached), numbers(cached));
+    let x = numbers((shape.heads + 2 * shape.kv_heads) * shape.head_dim);
+    let (heads, kv_width) = (
+        shape.heads * shape.head_dim,
+        shape.kv_heads * shape.head_dim,
+    );
+    let before = [k.clone(), v.clone()];
+    for (cache, own) in [(&mut k, &x[heads..]), (&mut v, &x[heads + kv_width..])] {
+        for (head, own) in own.chunks(shape.head_dim).take(shape.kv_heads).enumerate() {
+            let at = (head * shape.capacity + shape.first) * shape.head_dim;
+            cache[at..at + shape.head_dim].copy_from_slice(own);
+        }
+    }
+    let expected = attention::attention(&shape, &x[..heads], &k, &v);
+    let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+    let x_gpu = upload::tensor(&gpu, x.len(), &x);
+    let span = upload::indices(&gpu, &[shape.first as u32, shape.prefix as u32]);
+    let layout = Heads {
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.head_dim,
+        rotary: None,
+    };
+    let how = Attention {
+        heads: shape.heads,
+        scale: shape.scale,
+        soft_cap: shape.cap,
+        window: shape.window,
+    };
+    for precision in [CachePrecision::F32, CachePrecision::F16] {
+        for parts in [1, 3] {
+            let cache = gpu
+                .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
+                .unwrap();
+            gpu.write_cache(&cache, [&before[0], &before[1]]).unwrap();
+            let y = upload::tensor(&gpu, heads, &vec![f32::NAN; heads]);
+            gpu.submit(&record(&gpu, |r| {
+                r.decode_attention_in(parts, &x_gpu, layout, &cache, &span, how, &y);
+            }));
+            let actual = gpu.read_tensor(&y).await.unwrap();
+            let what = format!("{precision:?} in {parts} parts");
+            assert_agrees(&what, &actual, &expected);
+            let [keys, values] = gpu.read_cache(&cache, shape.capacity).await.unwrap();
+            assert_eq!((keys, values), (k.clone(), v.clone()), "{what}");
+        }
+    }
 }
 
 #[wasm_bindgen_test]

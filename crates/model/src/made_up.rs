@@ -146,7 +146,7 @@ impl Session {
         }
         let span = [positions as u32, positions as u32];
         model.gpu().write_indices(&self.memory.span, &span)?;
-        (self.prefix, self.position) = (positions, positions);
+        self.stand_at(positions, positions);
         Ok(())
     }
 }

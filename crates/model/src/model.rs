@@ -25,8 +25,9 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
-    /// How keys and values are kept beside these matrices of the decoder.
-    pub(crate) fn cache(&self, mut decoder: impl Iterator<Item = Precision>) -> CachePrecision {
+    /// How keys and values are kept beside matrices of these precisions in the decoder's layers.
+    #[must_use]
+    pub fn cache_beside(&self, mut decoder: impl Iterator<Item = Precision>) -> CachePrecision {
         let exact =
             |precision| matches!(precision, Precision::F32 | Precision::F16 | Precision::BF16);
         self.cache.unwrap_or(match decoder.all(exact) {

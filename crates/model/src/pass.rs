@@ -57,6 +57,7 @@ impl Session {
         taps: &mut Taps,
     ) -> Result<Residual, ModelError> {
         let gpu = &model.gpu;
+        self.forget_ahead(model)?;
         let rows = self.check(model, pass)?;
         let places = match pass.input {
             Input::Ids(ids) => image_places(model, ids, pass.images)?,
@@ -185,7 +186,7 @@ impl Session {
 
     /// Forgets what was read; the next tokens are the first.
     pub fn clear(&mut self) {
-        (self.position, self.prefix) = (0, 0);
+        self.stand_at(0, 0);
     }
 
     /// Puts keys and values of `positions` tokens in place of those that are there, layer by
@@ -222,7 +223,7 @@ impl Session {
         for (cache, [keys, values]) in self.memory.caches.iter().zip(layers) {
             model.gpu.write_cache(cache, [keys, values])?;
         }
-        (self.position, self.prefix) = (positions, prefix);
+        self.stand_at(positions, prefix);
         let span = [positions as u32, prefix as u32];
         Ok(model.gpu.write_indices(&self.memory.span, &span)?)
     }

@@ -22,8 +22,8 @@ pub struct Session {
     token: Indices, // [1], the token last picked
     picker: Picker,
     found: Vec<Scored>,
-    turn: usize,                     // steps submitted
-    under_way: VecDeque<Submission>, // those of them that nobody has waited for
+    turn: usize,                   // steps submitted
+    under_way: VecDeque<UnderWay>, // those of them that nobody has waited for
     pub(crate) allowed: usize,
     workspace: Workspace, // of one row
     first: Tensor,        // [1, vocabulary], the logits after the prefix
@@ -31,6 +31,12 @@ pub struct Session {
     pub(crate) prefix: usize,
     pub(crate) position: usize,
     context: usize,
+}
+
+/// A step that was submitted.
+struct UnderWay {
+    submission: Submission,
+    positions: usize, // by which it moves the session on
 }
 
 impl Session {
@@ -175,7 +181,10 @@ impl Session {
             }));
         }
         let submission = self.picker.submit(&model.gpu, &self.step, self.turn);
-        self.under_way.push_back(submission);
+        self.under_way.push_back(UnderWay {
+            submission,
+            positions: 1,
+        });
         self.turn += 1;
         self.position += 1;
         Ok(())
@@ -202,7 +211,8 @@ impl Session {
         if self.under_way.is_empty() {
             return Ok(());
         }
-        self.position -= self.under_way.len();
+        let ahead: usize = self.under_way.iter().map(|step| step.positions).sum();
+        self.position = self.position.saturating_sub(ahead);
         self.under_way.clear();
         let span = [self.position as u32, self.prefix as u32];
         model.gpu.write_indices(&self.memory.span, &span)?;
@@ -232,8 +242,17 @@ impl Session {
     fn submit_first(&mut self, gpu: &Gpu, program: &Program) {
         self.under_way.clear();
         let submission = self.picker.submit(gpu, program, self.turn);
-        self.under_way.push_back(submission);
+        self.under_way.push_back(UnderWay {
+            submission,
+            positions: 0,
+        });
         self.turn += 1;
+    }
+
+    /// Stands elsewhere from now on; whatever was under way is forgotten.
+    pub(crate) fn stand_at(&mut self, position: usize, prefix: usize) {
+        self.under_way.clear();
+        (self.position, self.prefix) = (position, prefix);
     }
 
     /// Makes `token` the one that the next step reads, whatever was picked.
@@ -263,7 +282,7 @@ impl Session {
         model.gpu.submit(&r.finish()?);
         let span = [other.position as u32, other.prefix as u32];
         model.gpu.write_indices(&self.memory.span, &span)?;
-        (self.prefix, self.position) = (other.prefix, other.position);
+        self.stand_at(other.position, other.prefix);
         Ok(())
     }
 
@@ -343,13 +362,19 @@ impl Session {
     /// No step under way, or a GPU that fails.
     pub async fn take(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
         let turn = self.turn - self.under_way.len();
-        let Some(submission) = self.under_way.pop_front() else {
+        let Some(step) = self.under_way.pop_front() else {
             return Err(ModelError::Gpu(GpuError::Shape {
                 kernel: "take",
                 detail: "no step is under way".to_owned(),
             }));
         };
-        self.found = self.picker.take(&model.gpu, turn, &submission).await?;
+        let found = self.picker.take(&model.gpu, turn, &step.submission).await;
+        if found.is_err() {
+            // It has not happened, and nothing after it.
+            self.position = self.position.saturating_sub(step.positions);
+            self.forget_ahead(model)?;
+        }
+        self.found = found?;
         self.found
             .first()
             .map(|found| found.id)

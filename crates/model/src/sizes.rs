@@ -16,7 +16,8 @@ pub struct WeightSizes {
     pub embedding_row: u64,
     /// The head, where it is a matrix of its own.
     pub own_head: Option<u64>,
-    /// Precision of most matrices of the decoder, the embedding and the vision tower.
+    /// Precision of the last matrix of the decoder, of the embedding and of the vision tower: of
+    /// most of them, as only a tower's first may differ.
     pub precisions: [Option<Precision>; 3],
 }
 

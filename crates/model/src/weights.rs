@@ -4,7 +4,7 @@ use futures_util::future;
 use paligemma_checkpoint::{
     Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage, pack,
 };
-use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, Tensor};
+use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, MatrixRole, Tensor};
 
 use crate::error::ModelError;
 use crate::model::ModelOptions;
@@ -52,7 +52,7 @@ impl Weights {
             vectors: HashMap::new(),
             places: HashMap::new(),
             sizes: WeightSizes::default(),
-            cache: options.cache(matrices(decoder).map(|(precision, _)| precision)),
+            cache: options.cache_beside(matrices(decoder).map(|(precision, _)| precision)),
         };
         let shapes: HashMap<_, _> = tensors
             .iter()
@@ -124,7 +124,7 @@ impl Weights {
             })
             .collect();
         let weights = Self::allocate(gpu, &tensors, options).await?;
-        let compiled = gpu.prepare(matrices(tensors.iter()), weights.cache);
+        let compiled = gpu.prepare(roles(&tensors), weights.cache, is_long(&tensors));
         let uploaded = weights.upload_pieces(gpu, pieces, progress);
         let (uploaded, ()) = future::join(uploaded, compiled).await;
         uploaded?;
@@ -211,7 +211,7 @@ impl Weights {
             })
             .collect();
         let weights = Self::allocate(gpu, &stored, options).await?;
-        let compiled = gpu.prepare(matrices(stored.iter()), weights.cache);
+        let compiled = gpu.prepare(roles(&stored), weights.cache, is_long(&stored));
         let uploaded = weights.upload_slices(gpu, checkpoint, progress);
         let (uploaded, ()) = future::join(uploaded, compiled).await;
         uploaded?;
@@ -282,6 +282,29 @@ impl Weights {
     pub(crate) fn position_embedding(&mut self) -> Result<Tensor, ModelError> {
         self.vector(POSITION_EMBEDDING)
     }
+}
+
+/// Precision, columns and role of each matrix.
+fn roles(tensors: &[Stored<'_>]) -> impl Iterator<Item = (Precision, usize, MatrixRole)> {
+    tensors.iter().filter_map(|(name, _, columns, storage)| {
+        let Storage::Matrix(precision) = storage else {
+            return None;
+        };
+        let role = match *name {
+            name if name.starts_with(LAYERS) => MatrixRole::Both,
+            name if name.starts_with("language_model.") => MatrixRole::Vocabulary,
+            _ => MatrixRole::Rows,
+        };
+        Some((*precision, *columns, role))
+    })
+}
+
+/// Pictures alone are more than 1,000 tokens.
+fn is_long(tensors: &[Stored<'_>]) -> bool {
+    let position = tensors
+        .iter()
+        .find(|(name, ..)| *name == POSITION_EMBEDDING);
+    position.is_some_and(|(_, patches, ..)| *patches > 1000)
 }
 
 /// Precision and columns of each matrix.

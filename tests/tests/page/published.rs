@@ -48,8 +48,18 @@ const MOST_BYTES: usize = 1_500_000;
 #[test]
 fn scripts_and_wasm_are_a_small_download() {
     let mut sizes = Vec::new();
-    for entry in std::fs::read_dir(dist()).unwrap() {
-        let path = entry.unwrap().path();
+    let mut folders = vec![dist()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    for path in files {
         let kind = path.extension().and_then(|kind| kind.to_str());
         if matches!(kind, Some("wasm" | "js")) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();

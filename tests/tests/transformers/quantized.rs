@@ -8,7 +8,8 @@ use paligemma_checkpoint::{
     Checkpoint, Dtype, Packed, Recipe, Storage, int4_row, pack, unpack_row,
 };
 use paligemma_engine::{
-    CachePrecision, Engine, Folder, GpuOptions, LoadOptions, MemorySource, ModelOptions, Source,
+    CachePrecision, CancelToken, Engine, Event, Folder, GpuOptions, LoadOptions, MemorySource,
+    ModelOptions, Source,
 };
 use safetensors::tensor::TensorView;
 
@@ -26,6 +27,10 @@ const SAME_WEIGHTS: f32 = 2e-4;
 const ROUNDED_SCALES: f32 = 0.015;
 
 fn engine<S: Source>(source: S, recipe: Recipe) -> Engine {
+    engine_with(source, recipe, Some(CachePrecision::F32))
+}
+
+fn engine_with<S: Source>(source: S, recipe: Recipe, cache: Option<CachePrecision>) -> Engine {
     let options = LoadOptions {
         gpu: GpuOptions {
             baseline_limits: true,
@@ -33,7 +38,7 @@ fn engine<S: Source>(source: S, recipe: Recipe) -> Engine {
         },
         model: ModelOptions {
             recipe: Some(recipe),
-            cache: Some(CachePrecision::F32),
+            cache,
             ..ModelOptions::default()
         },
         ..LoadOptions::default()
@@ -48,13 +53,27 @@ fn folder() -> Folder {
 /// The fixture's checkpoint with every weight in f32 and changed by `change`, which is given a
 /// tensor's canonical name, shape, stored type and bytes.
 fn changed(change: impl Fn(&str, &[usize], Dtype, &[u8]) -> Vec<f32>) -> MemorySource {
+    stored(change, |_| false)
+}
+
+/// The same with some tensors stored in bf16, which their numbers have to fit.
+fn stored(
+    change: impl Fn(&str, &[usize], Dtype, &[u8]) -> Vec<f32>,
+    in_bf16: impl Fn(&str) -> bool,
+) -> MemorySource {
     let checkpoint = pollster::block_on(Checkpoint::open(folder())).unwrap();
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     let mut slices = checkpoint.slices(usize::MAX);
     while let Some(slice) = pollster::block_on(slices.next()).unwrap() {
         let info = &checkpoint.tensors()[slice.tensor];
         let numbers = change(&info.name, &info.shape, info.dtype, &slice.bytes);
-        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bytes: Vec<u8> = match in_bf16(&info.name) {
+            true => {
+                let halves = numbers.iter().map(|x| half::bf16::from_f32(*x));
+                halves.flat_map(half::bf16::to_le_bytes).collect()
+            }
+            false => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        };
         match tensors.iter_mut().find(|(name, ..)| *name == info.name) {
             Some((_, _, all)) => all.extend(bytes),
             None => tensors.push((info.name.clone(), info.shape.clone(), bytes)),
@@ -63,7 +82,11 @@ fn changed(change: impl Fn(&str, &[usize], Dtype, &[u8]) -> Vec<f32>) -> MemoryS
     let views: Vec<_> = tensors
         .iter()
         .map(|(name, shape, bytes)| {
-            let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+            let dtype = match in_bf16(name) {
+                true => safetensors::Dtype::BF16,
+                false => safetensors::Dtype::F32,
+            };
+            let view = TensorView::new(dtype, shape.clone(), bytes);
             (name.as_str(), view.unwrap())
         })
         .collect();
@@ -184,4 +207,69 @@ fn every_recipe_is_its_dequantized_weights() {
         println!("{recipe}: worst {off:.1e}");
         assert!(off <= SAME_WEIGHTS, "{recipe}: {off}");
     }
+}
+
+/// Projections of different precision are not kept as one matrix, and compute the same.
+#[test]
+fn projections_may_be_stored_differently() {
+    // The first, the middle and the last of a stack.
+    for part in ["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj"] {
+        let is_part = |name: &str| name.contains(part);
+        let rounded = |name: &str, _: &[usize], dtype: Dtype, bytes: &[u8]| {
+            let numbers = widened(dtype, bytes).into_iter();
+            match is_part(name) {
+                true => numbers.map(|x| half::bf16::from_f32(x).to_f32()).collect(),
+                false => numbers.collect(),
+            }
+        };
+        let wanted = last_logits(&mut engine(changed(rounded), Recipe::AS_STORED));
+        let got = last_logits(&mut engine(stored(rounded, is_part), Recipe::AS_STORED));
+        let off = worst(&got, &wanted);
+        println!("{part} in bf16: worst {off:.1e}");
+        assert!(off <= SAME_WEIGHTS, "{part}: {off}");
+    }
+}
+
+/// Keys and values in f16 are each off by up to 2^-11 of themselves, as scales in f16 are, and move
+/// the logits no further than those do; ids come out as in f32 where the model is sure.
+#[test]
+fn keys_and_values_may_be_kept_in_sixteen_bits() {
+    let mut exact = engine(folder(), Recipe::AS_STORED);
+    let mut halves = engine_with(folder(), Recipe::AS_STORED, Some(CachePrecision::F16));
+    let (wanted, got) = (last_logits(&mut exact), last_logits(&mut halves));
+    let off = relative_rms(&got, &wanted);
+    println!("keys and values in f16: relative rms {off:.5}");
+    assert!(off > 0.0, "they are in f32");
+    assert!(off <= ROUNDED_SCALES, "{off}");
+    // Beside quantized weights it is what happens by itself, and not beside others.
+    let usual = |recipe: Recipe| last_logits(&mut engine_with(folder(), recipe, None));
+    assert_eq!(usual(Recipe::AS_STORED), wanted);
+    let q4 = |cache| last_logits(&mut engine_with(folder(), Recipe::Q4, Some(cache)));
+    assert_eq!(usual(Recipe::Q4), q4(CachePrecision::F16));
+    assert_ne!(usual(Recipe::Q4), q4(CachePrecision::F32));
+}
+
+/// A cache that is so large that its keys are shared out: the same tokens all the same.
+#[test]
+fn a_large_cache_gives_the_same_tokens() {
+    const TOKENS: usize = 8;
+    let expected = Expected::read(MODEL, "single");
+    let (ids, images) = (expected.ids("input_ids"), expected.pixels().len());
+    let mut engine = engine(folder(), Recipe::AS_STORED);
+    let mut answers = Vec::new();
+    // What an answer may take decides how large the cache is.
+    for most in [TOKENS, 1024] {
+        let cancel = CancelToken::default();
+        let answer = request(&ids, images, most, |request| {
+            let mut stop = |event| {
+                if matches!(event, Event::Token { count, .. } if count == TOKENS) {
+                    cancel.cancel();
+                }
+            };
+            pollster::block_on(engine.run(request, &cancel, &mut stop))
+        });
+        answers.push(answer.unwrap().token_ids);
+    }
+    assert_eq!(answers[0].len(), TOKENS);
+    assert_eq!(answers[0], answers[1]);
 }

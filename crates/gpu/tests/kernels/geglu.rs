@@ -3,6 +3,7 @@
 use paligemma_checkpoint::Precision;
 
 use super::device::{Target, input, open, run};
+use super::linear::{ENOUGH, LANES, share};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
 use crate::support::{bounds, upload};
@@ -17,7 +18,12 @@ const OUTPUTS: [usize; 7] = [1, 2, 3, 4, 5, 33, 101];
 pub(crate) fn linear_geglu(precision: Precision, unit: usize) {
     let gpu = open();
     let mut rng = Rng::new(28);
-    for (outputs, factor) in OUTPUTS.into_iter().zip([2, 4, 6, 10, 16, 36, 2]) {
+    let few = OUTPUTS.into_iter().zip([2, 4, 6, 10, 16, 36, 2]);
+    let few = few.map(|(outputs, factor)| (gpu.variants().matvec_lanes, outputs, factor));
+    let many = LANES.into_iter().zip([2, 5, 9, 16, 7, 36, 3]);
+    let many = many.map(|(lanes, factor)| (lanes, ENOUGH, factor));
+    for (lanes, outputs, factor) in few.chain(many) {
+        share(&gpu, lanes);
         let columns = upload::columns(precision, factor * unit);
         let x = rng.numbers(columns, 1.0);
         let (w_gpu, w) = upload::matrix(
@@ -55,12 +61,12 @@ pub(crate) fn linear_geglu(precision: Precision, unit: usize) {
             };
             gates.iter().zip(&ups).map(product).collect()
         };
-        let what = format!("{outputs} outputs of {columns} inputs");
+        let what = format!("{outputs} outputs of {columns} inputs by {lanes}");
         assert_agrees(&what, &actual, &with(math::gelu_tanh, 0, outputs));
         if outputs > 1 {
             assert_differs("gelu of up", &actual, &with(math::gelu_tanh, outputs, 0));
         }
-        if outputs > 100 {
+        if outputs == 101 {
             assert_differs("gelu by erf", &actual, &with(math::gelu_erf, 0, outputs));
         }
     }

@@ -81,6 +81,22 @@ pub(crate) fn matvec(precision: Precision) {
     };
     check(&gpu, &mut rng, precision, &long);
     mistakes(&gpu, 1, precision);
+    for (lanes, columns) in LANES.into_iter().zip([9, 13, 65, 127, 129, 257, 1153]) {
+        share(&gpu, lanes);
+        for outputs in [3, ENOUGH] {
+            let case = Case {
+                rows: 1,
+                columns,
+                outputs,
+                bias: true,
+                gelu: lanes % 2 == 0,
+                accumulate: lanes > 4,
+            };
+            check(&gpu, &mut rng, precision, &case);
+        }
+    }
+    // Eight outputs a workgroup, so that they are more than one dimension has.
+    share(&gpu, 16);
     many(&gpu, precision);
     beside(&gpu, precision);
 }
@@ -89,16 +105,9 @@ pub(crate) fn matvec(precision: Precision) {
 pub(crate) fn matvec_wide(precision: Precision) {
     let gpu = open();
     let mut rng = Rng::new(25);
-    for (lanes, columns) in [1, 2, 4, 8, 16, 32, 64]
-        .into_iter()
-        .zip([64, 128, 192, 256, 512, 1152, 4608])
-    {
-        gpu.set_variants(Variants {
-            matvec_lanes: lanes,
-            ..gpu.variants()
-        });
-        assert_eq!(gpu.variants().matvec_lanes, lanes);
-        for outputs in [1, 2, 33, 101] {
+    for (lanes, columns) in LANES.into_iter().zip([64, 128, 192, 256, 512, 1152, 4608]) {
+        share(&gpu, lanes);
+        for outputs in [1, 2, 33, 101, ENOUGH] {
             let case = Case {
                 rows: 1,
                 columns,
@@ -116,6 +125,19 @@ pub(crate) fn matvec_wide(precision: Precision) {
     };
     gpu.set_variants(many);
     assert_eq!(gpu.variants().matvec_lanes, 64);
+}
+
+/// Invocations that may share an output.
+pub(crate) const LANES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// So many outputs that they are shared by as few as was chosen.
+pub(crate) const ENOUGH: usize = 1031;
+
+pub(crate) fn share(gpu: &Gpu, lanes: u32) {
+    gpu.set_variants(Variants {
+        matvec_lanes: lanes,
+        ..gpu.variants()
+    });
+    assert_eq!(gpu.variants().matvec_lanes, lanes);
 }
 
 /// Outputs into some columns of a wider row, whose bias is of the whole.

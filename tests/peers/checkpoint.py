@@ -10,21 +10,20 @@ large as the model sees it, so that no program's resizing counts.
 import argparse
 import pathlib
 
-from oracle import checkpoint, synthetic
 from PIL import Image
 
-import shapes
+from shapes import ORACLE, SHAPES, checkpoint, complete_shape, synthetic
 
 # A fixture's, PaliGemma's in miniature; it has fewer tokens than the embedding has rows.
-TOKENIZER = shapes.ORACLE.parent / "fixtures/pg2_gqa/model/tokenizer.json"
+TOKENIZER = ORACLE.parent / "fixtures/pg2_gqa/model/tokenizer.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("shape", choices=shapes.SHAPES)
+    parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("out", type=pathlib.Path)
     chosen = parser.parse_args()
-    shape = shapes.shape(chosen.shape)
+    shape = complete_shape(chosen.shape)
     weights = checkpoint.write(shape, chosen.out / "model", TOKENIZER)
     count = sum(weight.numel() for weight in weights.values())
     side = shape["vision"]["image_size"]

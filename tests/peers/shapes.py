@@ -16,7 +16,8 @@ import sys
 ORACLE = pathlib.Path(__file__).resolve().parent.parent / "oracle"
 sys.path.insert(0, str(ORACLE))
 
-from oracle import presets  # noqa: E402
+# The oracle has the recipe for weights; it is found by the line above.
+from oracle import checkpoint, presets, synthetic  # noqa: E402, F401
 
 _MID = dict(
     vocab_size=32_768,
@@ -76,5 +77,6 @@ SHAPES = {
 }
 
 
-def shape(name: str) -> dict:
+def complete_shape(name: str) -> dict:
+    """A shape as `oracle.checkpoint.write` wants it."""
     return presets.complete(SHAPES[name])

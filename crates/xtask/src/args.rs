@@ -33,11 +33,12 @@ Usage: cargo xtask <command>
                                sizes through the command; write benches/FULL_SIZE.md
                                (20 GB of disk; hours where there is no GPU)
   compare browser|native [--shape NAME] [--runs N] [--tokens N] [--precision f32|q4]
-                         [--engines A,B] [--model DIR]
+                         [--engines A,B] [--model DIR] [--quick]
                                measure our engine and its peers with one model and one
                                question, in turns: Transformers.js in headless Chromium,
                                transformers and candle natively; adds an entry to
-                               benches/RESULTS.md (needs tests/peers/setup.sh)
+                               benches/RESULTS.md (needs tests/peers/setup.sh; --quick:
+                               our side compiled as for the tests)
 
 Tools that are missing are installed first, each with a word on what it is for.
 Tools and compiled dependencies live in ~/.cache/paligemma-web (or below

@@ -22,6 +22,9 @@ const BROWSER_NEEDS: [Need; 7] = [
     Need::Chromedriver,
 ];
 
+/// Compiles our side as the tests are, so that nothing compiles twice; kernels are the same.
+const QUICK: &str = "--quick";
+
 /// Where both sides run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Where {
@@ -67,9 +70,10 @@ impl Peers {
 /// Peers that are not installed; a build or a measurement that fails.
 pub(crate) fn measure(places: &Places, place: Where, options: &[String]) -> Result<()> {
     let peers = Peers::find(places)?;
+    let quick = options.iter().any(|option| option == QUICK);
     let mut measurement = match place {
-        Where::Browser => in_a_browser(places)?,
-        Where::Native => natively(places, &peers)?,
+        Where::Browser => in_a_browser(places, quick)?,
+        Where::Native => natively(places, &peers, quick)?,
     };
     measurement
         .args(["--out"])
@@ -88,14 +92,19 @@ pub(crate) fn measure(places: &Places, place: Where, options: &[String]) -> Resu
     run(&mut measurement)
 }
 
-fn in_a_browser(places: &Places) -> Result<Command> {
+fn in_a_browser(places: &Places, quick: bool) -> Result<Command> {
     let tools = setup::prepare(places, &BROWSER_NEEDS)?;
     let browser = Browser::find()?;
     let dist = places.artifacts.join("compare-page");
+    let profile: &[&str] = if quick {
+        &["--cargo-profile", PROFILE]
+    } else {
+        &PAGE_PROFILE
+    };
     run(tools
         .trunk(places)?
         .args(["build", "--locked", "--skip-version-check"])
-        .args(PAGE_PROFILE)
+        .args(profile)
         .arg("--dist")
         .arg(&dist))?;
     let mut measurement = example(places)?;
@@ -110,9 +119,15 @@ fn in_a_browser(places: &Places) -> Result<Command> {
     Ok(measurement)
 }
 
-fn natively(places: &Places, peers: &Peers) -> Result<Command> {
+fn natively(places: &Places, peers: &Peers, quick: bool) -> Result<Command> {
     setup::prepare(places, &[Need::Vulkan])?;
-    run(shell::cargo(places).args(["build", "--locked", "--release", "-p", "paligemma-cli"]))?;
+    if quick {
+        run(checked(places, "build")
+            .args(native_selection())
+            .args(["--bin", "paligemma"]))?;
+    } else {
+        run(shell::cargo(places).args(["build", "--locked", "--release", "-p", "paligemma-cli"]))?;
+    }
     let candle = places.target.join("peers-candle");
     run(shell::cargo(places)
         .args(["build", "--locked", "--release", "--manifest-path"])
@@ -124,7 +139,11 @@ fn natively(places: &Places, peers: &Peers) -> Result<Command> {
         .arg("native")
         .env(
             "PALIGEMMA_COMMAND",
-            program(&places.target, "release", "paligemma"),
+            program(
+                &places.target,
+                if quick { PROFILE } else { "release" },
+                "paligemma",
+            ),
         )
         .env(
             "PALIGEMMA_CANDLE",

@@ -59,7 +59,7 @@ pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measure
                 }
             };
             println!("{} {}: {sample:?}", run + 1, side.engine.title());
-            side.about = about(side.engine, &outcome["adapter"]);
+            side.about = about(options, side.engine, &outcome["adapter"]);
             side.samples.push(sample);
             last = outcome;
         }
@@ -86,10 +86,10 @@ pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measure
     })
 }
 
-fn about(engine: Engine, adapter: &Value) -> String {
+fn about(options: &Options, engine: Engine, adapter: &Value) -> String {
     let text = |name: &str| adapter[name].as_str().unwrap_or_default().to_owned();
     match engine {
-        Engine::Ours => format!("{}, {} {}", commit(), text("backend"), text("name")),
+        Engine::Ours => format!("{}, {}, {}", commit(), options.build(), text("backend")),
         _ => format!(
             "Transformers.js {}, onnxruntime-web {}, {} threads for WASM",
             text("transformers"),

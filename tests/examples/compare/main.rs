@@ -31,6 +31,7 @@ const USAGE: &str = "Usage: compare browser|native [options]
   --tokens N     new tokens of an answer (16)
   --runs N       runs of each engine, in turns (3)
   --out FILE     the results, to the top of which the entry goes; without it, it is only printed
+  --quick        says that our side is compiled as the tests are
   --fresh        make checkpoint and export again";
 
 fn main() -> ExitCode {

@@ -35,7 +35,7 @@ pub(crate) fn measure(options: &Options, prepared: &Prepared) -> Outcome<Measure
                 }
             };
             println!("{} {}: {sample:?}", run + 1, side.engine.title());
-            side.about = about(side.engine, &outcome);
+            side.about = about(options, side.engine, &outcome);
             if let Some(name) = outcome["adapter"]["name"].as_str() {
                 let backend = outcome["adapter"]["backend"].as_str().unwrap_or_default();
                 adapter = format!("{name}, {backend}");
@@ -142,10 +142,10 @@ fn ours(options: &Options, prepared: &Prepared) -> Outcome<Value> {
     }))
 }
 
-fn about(engine: Engine, outcome: &Value) -> String {
+fn about(options: &Options, engine: Engine, outcome: &Value) -> String {
     let text = |name: &str| outcome[name].as_str().unwrap_or_default();
     match engine {
-        Engine::Ours => format!("{}, one answer a process", commit()),
+        Engine::Ours => format!("{}, {}, one answer a process", commit(), options.build()),
         Engine::Candle => format!("candle-transformers 0.11.1, {}", text("device")),
         _ => format!(
             "transformers {}, torch {}, {}, {} threads, attention {}, computed: {}",

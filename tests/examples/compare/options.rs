@@ -84,6 +84,8 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     pub(crate) out: Option<PathBuf>,
     pub(crate) fresh: bool,
+    /// Our side is compiled as the tests are.
+    pub(crate) quick: bool,
     /// What was given, for whoever wants to do it again.
     pub(crate) given: Vec<String>,
 }
@@ -108,11 +110,17 @@ impl Options {
             runs: 3,
             out: None,
             fresh: false,
+            quick: false,
             given: Vec::new(),
         };
         while let Some(arg) = args.next() {
             if arg == "--fresh" {
                 options.fresh = true;
+                continue;
+            }
+            if arg == "--quick" {
+                options.quick = true;
+                options.given.push(arg);
                 continue;
             }
             let value = args.next().ok_or(format!(
@@ -133,6 +141,15 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// How our side was compiled.
+    pub(crate) fn build(&self) -> &'static str {
+        if self.quick {
+            "compiled as for tests, opt-level 1"
+        } else {
+            "compiled as published"
+        }
     }
 
     /// Whether an engine was asked for, or none in particular.

@@ -61,6 +61,10 @@ async fn one_click_measures_the_loaded_model() {
             "{part} in {facts}"
         );
     }
+    page.script("document.querySelector('.speed').scrollIntoView()")
+        .await;
+    let wide = "document.querySelector('.speed').scrollWidth > document.querySelector('.speed').clientWidth";
+    assert_eq!(page.script(&format!("return {wide}")).await, false);
     page.screenshot("speed").await;
 
     page.click(".speed-copy button:nth-child(1)").await;

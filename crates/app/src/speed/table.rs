@@ -12,12 +12,14 @@ pub(super) fn Report(
     measured: Measured,
 ) -> impl IntoView {
     let rows = measured.lines.into_iter().map(|line| {
+        let spread = match (line.least.as_str(), line.most.as_str()) {
+            ("", _) | (_, "") => String::new(),
+            (least, most) => format!("{least} – {most}"),
+        };
         view! {
             <tr>
                 <th scope="row">{line.name}</th>
-                <td class="number">{line.median}</td>
-                <td class="number">{line.least}</td>
-                <td class="number">{line.most}</td>
+                <td class="number">{line.median} <small>{spread}</small></td>
                 <td class="speed-note">{line.note}</td>
             </tr>
         }
@@ -33,20 +35,16 @@ pub(super) fn Report(
         .map(|warning| view! { <p class="speed-warning">{warning}</p> });
     view! {
         {warning}
-        <div class="speed-wide">
-            <table id="speed-table">
+        <table id="speed-table">
                 <thead>
                     <tr>
                         <th scope="col">"Stage"</th>
-                        <th scope="col" class="number">"Median"</th>
-                        <th scope="col" class="number">"Least"</th>
-                        <th scope="col" class="number">"Most"</th>
+                        <th scope="col" class="number">"Median, least – most"</th>
                         <th scope="col">"Rate and share of the limit"</th>
                     </tr>
                 </thead>
                 <tbody>{rows.collect_view()}</tbody>
-            </table>
-        </div>
+        </table>
         <dl id="speed-facts" class="speed-facts">{facts.collect_view()}</dl>
         <div class="speed-copy">
             <CopyButton label="Copy as text" text=Signal::stored(measured.text) />

@@ -40,14 +40,15 @@ impl Gpu {
     /// Has the kernels compiled that a model will need, beside whatever else is going on, its
     /// loading above all. Nothing depends on it: a kernel that is not ready is compiled when it is
     /// used. `matrices` holds precision, columns and role of each, `cache` is the decoder's, for
-    /// `long` sequences if there are more than 1,024 positions. Outside a browser this is nothing:
-    /// there all is compiled when it is first used.
+    /// `long` sequences if there are more than 1,024 positions. Returns how many kernels were asked
+    /// for and how many are ready. Outside a browser this is nothing: there all is compiled when it
+    /// is first used.
     pub async fn prepare(
         &self,
         matrices: impl Iterator<Item = (Precision, usize, MatrixRole)>,
         cache: CachePrecision,
         long: bool,
-    ) {
+    ) -> [usize; 2] {
         let mut shaders: Vec<&'static Shader> = COMMON.to_vec();
         if long {
             shaders.push(&shader::MERGE_ATTENTION);
@@ -78,9 +79,10 @@ impl Gpu {
             }
         }
         #[cfg(target_arch = "wasm32")]
-        self.compile_all(&shaders).await;
+        let ready = self.compile_all(&shaders).await;
         #[cfg(not(target_arch = "wasm32"))]
-        let _ = shaders;
+        let ready = 0;
+        [shaders.len(), ready]
     }
 }
 
@@ -98,9 +100,9 @@ mod browser {
     use crate::shader::Binding;
 
     impl Gpu {
-        pub(super) async fn compile_all(&self, shaders: &[&'static Shader]) {
+        pub(super) async fn compile_all(&self, shaders: &[&'static Shader]) -> usize {
             let Some(device) = self.0.device.as_webgpu() else {
-                return;
+                return 0;
             };
             let device: &JsValue = device.as_ref();
             let lanes = self.variants().matvec_lanes;
@@ -111,8 +113,16 @@ mod browser {
             let promises: Array = begun.filter_map(Result::ok).collect();
             // A kernel that does not compile is refused again, and told of, when it is used.
             let settled = JsFuture::from(Promise::all_settled(&promises)).await;
-            let pipelines = settled.unwrap_or_else(|_| Array::new().into());
-            self.0.prepared.borrow_mut().push(pipelines);
+            let settled: Array = settled.map(JsCast::unchecked_into).unwrap_or_default();
+            let value = |one: JsValue| Reflect::get(&one, &"value".into()).ok();
+            let ready: Array = settled
+                .iter()
+                .filter_map(value)
+                .filter(|pipeline| !pipeline.is_undefined())
+                .collect();
+            let count = ready.length() as usize;
+            self.0.prepared.borrow_mut().push(ready.into());
+            count
         }
     }
 

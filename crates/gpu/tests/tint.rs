@@ -5,10 +5,11 @@
 mod support;
 mod twins;
 
+use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Program, Recorder,
-    Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, MatrixRole, Program,
+    Recorder, Variants,
 };
 use support::compare::assert_agrees;
 use support::random::Rng;
@@ -215,6 +216,27 @@ async fn attention_is_its_twin() {
     let expected = attention::attention(&shape, &q, &k, &v);
     let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
     assert_agrees("attention", &actual, &expected);
+}
+
+/// What is compiled ahead is what the browser accepts, and a kernel that was compiled ahead
+/// computes.
+#[wasm_bindgen_test]
+async fn kernels_are_compiled_ahead() {
+    let gpu = open().await;
+    let roles = [
+        (Precision::Q8 { group: 64 }, 1152, MatrixRole::Rows),
+        (Precision::Q4 { group: 32 }, 2304, MatrixRole::Both),
+        (Precision::Q8 { group: 64 }, 2304, MatrixRole::Vocabulary),
+    ];
+    let [asked, ready] = gpu
+        .prepare(roles.into_iter(), CachePrecision::F16, true)
+        .await;
+    assert!(asked > 15, "{asked}");
+    assert_eq!(asked, ready);
+    let x = upload::tensor(&gpu, 8, &[1.0; 8]);
+    let y = upload::tensor(&gpu, 8, &[2.0; 8]);
+    gpu.submit(&record(&gpu, |r| r.add(&x, &y)));
+    assert_eq!(gpu.read_tensor(&y).await.unwrap(), [3.0; 8]);
 }
 
 /// A step of decoding: both precisions of the cache, its keys in one go and shared out.

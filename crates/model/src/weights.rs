@@ -126,7 +126,7 @@ impl Weights {
         let weights = Self::allocate(gpu, &tensors, options).await?;
         let compiled = gpu.prepare(roles(&tensors), weights.cache, is_long(&tensors));
         let uploaded = weights.upload_pieces(gpu, pieces, progress);
-        let (uploaded, ()) = future::join(uploaded, compiled).await;
+        let (uploaded, _) = future::join(uploaded, compiled).await;
         uploaded?;
         Ok(weights)
     }
@@ -213,7 +213,7 @@ impl Weights {
         let weights = Self::allocate(gpu, &stored, options).await?;
         let compiled = gpu.prepare(roles(&stored), weights.cache, is_long(&stored));
         let uploaded = weights.upload_slices(gpu, checkpoint, progress);
-        let (uploaded, ()) = future::join(uploaded, compiled).await;
+        let (uploaded, _) = future::join(uploaded, compiled).await;
         uploaded?;
         Ok(weights)
     }

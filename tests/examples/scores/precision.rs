@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_not_found_and_what_is_found_twice_counts_against_it() {
         let one = found(0, &[0.9, 0.0], 0.9);
-        assert_eq!(precision(&[one.clone()], 2), 0.5);
+        assert_eq!(precision(std::slice::from_ref(&one), 2), 0.5);
         let doubled = [one.clone(), one, found(0, &[0.0, 0.8], 0.1)];
         assert!((precision(&doubled, 2) - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-9);
         assert_eq!(precision(&[], 3), 0.0);

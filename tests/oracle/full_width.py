@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import PaliGemmaForConditionalGeneration
 
-# Of a tensor's largest magnitude. A sum of n products in f32 is off by about sqrt(n) * 2^-24 of its
-# size, whatever the order: the 36 864 terms of the widest matrix make 1.1e-5, and either side may be
-# off by that; norms keep that share.
+# Of a tensor's largest magnitude. A sum of n products in f32 is off by about sqrt(n) * 2^-24 of
+# its size, whatever the order: the 36 864 terms of the widest matrix make 1.1e-5, and either side
+# may be off by that; norms keep that share.
 TOLERANCE = 2.2e-5
 
 

@@ -18,13 +18,13 @@ use crate::demo;
 
 /// A host whose events are kept. `demo` is the folder of the demo checkpoint, `empty` one without
 /// files; others cannot be opened.
-struct Desk {
-    host: Host<Shelf>,
+pub(crate) struct Desk {
+    pub(crate) host: Host<Shelf>,
     events: Rc<RefCell<Vec<Event>>>,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let events = Rc::new(RefCell::new(Vec::new()));
         let post = {
             let events = Rc::clone(&events);
@@ -36,7 +36,7 @@ impl Desk {
         }
     }
 
-    async fn loaded() -> Self {
+    pub(crate) async fn loaded() -> Self {
         let desk = Self::new();
         desk.load(1, "demo");
         let last = desk.end_of(1).await;
@@ -78,7 +78,7 @@ impl Desk {
         self.host.receive(request, None, Vec::new());
     }
 
-    fn of(&self, id: u32) -> Vec<Event> {
+    pub(crate) fn of(&self, id: u32) -> Vec<Event> {
         let events = self.events.borrow();
         events
             .iter()
@@ -87,7 +87,7 @@ impl Desk {
             .collect()
     }
 
-    async fn until(&self, id: u32, done: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn until(&self, id: u32, done: impl Fn(&Event) -> bool) -> Event {
         loop {
             if let Some(event) = self.of(id).into_iter().find(&done) {
                 return event;
@@ -96,7 +96,7 @@ impl Desk {
         }
     }
 
-    async fn end_of(&self, id: u32) -> Event {
+    pub(crate) async fn end_of(&self, id: u32) -> Event {
         self.until(id, Event::is_terminal).await
     }
 
@@ -107,7 +107,7 @@ impl Desk {
         }
     }
 
-    async fn problem_of(&self, id: u32) -> Problem {
+    pub(crate) async fn problem_of(&self, id: u32) -> Problem {
         match self.end_of(id).await {
             Event::Failed { problem, .. } => problem,
             other => panic!("{other:?}"),
@@ -136,7 +136,7 @@ impl Desk {
     }
 }
 
-struct Shelf;
+pub(crate) struct Shelf;
 
 impl Connect for Shelf {
     type Source = MemorySource;

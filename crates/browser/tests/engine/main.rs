@@ -3,6 +3,7 @@
 #![cfg(all(target_arch = "wasm32", feature = "worker"))]
 #![allow(clippy::unwrap_used)] // A test fails by panicking.
 
+mod bench;
 mod demo;
 mod forward;
 mod generation;

@@ -79,8 +79,8 @@ impl BenchReport {
         };
         let recipe = model.recipe.as_ref();
         let recipe = recipe.map_or_else(String::new, |recipe| format!("{recipe}: "));
-        let gigabytes = model.weight_bytes as f64 / 1e9;
-        let weights = format!("{recipe}{}; {gigabytes:.2} GB, {origin}", model.precision);
+        let size = bytes(model.weight_bytes as f64);
+        let weights = format!("{recipe}{}; {size}, {origin}", model.precision);
         let driver = match adapter.driver.as_str() {
             "" => String::new(),
             driver => format!(", {driver}"),
@@ -195,15 +195,15 @@ fn decode(lines: &mut Vec<Line>, decode: &Decode) {
         least,
         most,
         note: format!(
-            "{:.1} GB/s, {} of a copy's",
-            decode.gb_per_second,
+            "{}/s, {} of a copy's",
+            bytes(decode.gb_per_second * 1e9),
             percent(decode.share_of_copy)
         ),
     });
     let note = format!(
-        "{} dispatches, {:.3} GB",
+        "{} dispatches, {}",
         decode.dispatches_per_token,
-        decode.bytes_per_token as f64 / 1e9
+        bytes(decode.bytes_per_token as f64)
     );
     lines.push(times("  a token", &decode.ms_per_token, note));
     let host = &decode.host_ms_per_token;
@@ -263,6 +263,20 @@ fn milliseconds(ms: f64) -> String {
     }
 }
 
+/// Three digits, in units of a thousand.
+fn bytes(count: f64) -> String {
+    let (size, unit) = match count {
+        count if count >= 999.5e6 => (count / 1e9, "GB"),
+        count if count >= 999.5e3 => (count / 1e6, "MB"),
+        count => (count / 1e3, "kB"),
+    };
+    match size {
+        size if size >= 99.95 => format!("{size:.0} {unit}"),
+        size if size >= 9.995 => format!("{size:.1} {unit}"),
+        size => format!("{size:.2} {unit}"),
+    }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
@@ -270,6 +284,15 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let shown = [0.0, 7.2e6, 12.34e6, 361e6, 1.4123e9, 2712.0e9].map(bytes);
+        let wanted = [
+            "0.00 kB", "7.20 MB", "12.3 MB", "361 MB", "1.41 GB", "2712 GB",
+        ];
+        assert_eq!(shown, wanted);
+    }
 
     #[test]
     fn times_have_three_digits() {

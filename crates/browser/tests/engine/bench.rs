@@ -1,0 +1,75 @@
+//! Measuring in the worker.
+
+use paligemma_browser::protocol::{Event, ProblemKind, Request};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::host::Desk;
+
+impl Desk {
+    fn bench(&self, id: u32, shape: Option<&str>) {
+        let request = Request::Bench {
+            id,
+            name: "the demo".to_owned(),
+            shape: shape.map(str::to_owned),
+        };
+        self.host.receive(request, None, Vec::new());
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_model_is_measured_and_stays() {
+    let desk = Desk::loaded().await;
+    desk.bench(2, None);
+    // Behind it, and stopped before its turn.
+    desk.bench(3, None);
+    desk.host
+        .receive(Request::Cancel { id: 3 }, None, Vec::new());
+    let Event::Measured { measured, .. } = desk.end_of(2).await else {
+        panic!("{:?}", desk.of(2));
+    };
+    let stages = desk.of(2);
+    let stages: Vec<[u32; 2]> = stages
+        .iter()
+        .filter_map(|event| match event {
+            Event::Measuring { part, .. } => Some(*part),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stages[..2], [[0, 4], [1, 4]]);
+    assert_eq!(stages.len(), 4);
+    assert!(measured.text.contains("the demo") && measured.warning.is_none());
+    assert!(
+        measured
+            .facts
+            .iter()
+            .any(|[name, value]| name == "browser" && value.contains('/'))
+    );
+    assert!(
+        measured
+            .lines
+            .iter()
+            .any(|line| line.name == "decode at 300")
+    );
+    let json: serde_json::Value = serde_json::from_str(&measured.json).unwrap();
+    assert_eq!(json["model"]["name"], "the demo");
+    assert_eq!(desk.problem_of(3).await.kind, ProblemKind::Cancelled);
+
+    // It can be measured again, so it is still there.
+    desk.bench(4, None);
+    desk.until(4, |event| matches!(event, Event::Measuring { .. }))
+        .await;
+    desk.host
+        .receive(Request::Cancel { id: 4 }, None, Vec::new());
+    assert_eq!(desk.problem_of(4).await.kind, ProblemKind::Cancelled);
+}
+
+#[wasm_bindgen_test]
+async fn what_is_not_there_is_not_measured() {
+    let desk = Desk::new();
+    desk.bench(1, None);
+    assert_eq!(desk.problem_of(1).await.kind, ProblemKind::Checkpoint);
+    desk.bench(2, Some("paligemma2-5b-224"));
+    let problem = desk.problem_of(2).await;
+    assert_eq!(problem.kind, ProblemKind::Checkpoint);
+    assert!(problem.message.contains("paligemma2-5b-224"));
+}

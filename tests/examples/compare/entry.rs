@@ -20,7 +20,8 @@ enum Unit {
 pub(crate) fn prepended(before: &str, entry: &str) -> String {
     let at = before.find(HEADING).unwrap_or(before.len());
     let (head, rest) = before.split_at(at);
-    format!("{}\n\n{entry}{rest}", head.trim_end())
+    let text = format!("{}\n\n{entry}{rest}", head.trim_end());
+    text.trim_start().to_owned()
 }
 
 /// The entry, as Markdown.

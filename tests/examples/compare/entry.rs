@@ -82,8 +82,8 @@ pub(crate) fn entry(
     if let Some(apart) = prepared.onnx_apart {
         let _ = writeln!(
             text,
-            "| export in f32 | logits at most {apart:.1e} from transformers', of the best two logits the \
-             narrowest gap is {:.3} |",
+            "| export in f32 | logits at most {apart:.1e} from transformers', of the best two \
+             logits the narrowest gap is {:.3} |",
             prepared.gap
         );
     }
@@ -212,6 +212,11 @@ mod tests {
             prepended("# Results\n", "## new\n"),
             "# Results\n\n## new\n"
         );
+    }
+
+    #[test]
+    fn the_first_entry_of_a_file_begins_it() {
+        assert_eq!(prepended("", "## new\n"), "## new\n");
     }
 
     #[test]

@@ -33,7 +33,7 @@ Usage: cargo xtask <command>
                                sizes through the command; write benches/FULL_SIZE.md
                                (20 GB of disk; hours where there is no GPU)
   compare browser|native [--shape NAME] [--runs N] [--tokens N] [--precision f32|q4]
-                         [--engines A,B] [--model DIR] [--quick]
+                         [--engines A,B] [--model DIR] [--quick] [--out FILE]
                                measure our engine and its peers with one model and one
                                question, in turns: Transformers.js in headless Chromium,
                                transformers and candle natively; adds an entry to

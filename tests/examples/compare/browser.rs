@@ -1,5 +1,5 @@
-//! In a headless Chromium: ours and Transformers.js, each run in a fresh browser, so that loading is
-//! loading and a peak is its own.
+//! In a headless Chromium: ours and Transformers.js, each run in a fresh browser, so that loading
+//! is loading and a peak is its own.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -99,7 +99,8 @@ fn about(options: &Options, engine: Engine, adapter: &Value) -> String {
     }
 }
 
-/// The built page, what is needed of the npm packages, the page that asks and the model, on one server.
+/// The built page, what is needed of the npm packages, the page that asks and the model, on one
+/// server.
 fn site(options: &Options, prepared: &Prepared) -> Outcome<Server> {
     let site = folder("PALIGEMMA_WORK")?.join("site");
     copy(&folder("PALIGEMMA_DIST")?, &site.join("app"))?;

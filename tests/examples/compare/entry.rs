@@ -20,7 +20,8 @@ enum Unit {
 pub(crate) fn prepended(before: &str, entry: &str) -> String {
     let at = before.find(HEADING).unwrap_or(before.len());
     let (head, rest) = before.split_at(at);
-    format!("{}\n\n{entry}{rest}", head.trim_end())
+    let text = format!("{}\n\n{entry}{rest}", head.trim_end());
+    text.trim_start().to_owned()
 }
 
 /// The entry, as Markdown.
@@ -81,8 +82,8 @@ pub(crate) fn entry(
     if let Some(apart) = prepared.onnx_apart {
         let _ = writeln!(
             text,
-            "| export | logits at most {apart:.1e} from transformers', of the best two logits the \
-             narrowest gap is {:.3} |",
+            "| export in f32 | logits at most {apart:.1e} from transformers', of the best two \
+             logits the narrowest gap is {:.3} |",
             prepared.gap
         );
     }
@@ -138,11 +139,17 @@ fn table(options: &Options, prepared: &Prepared, sides: &[Side]) -> String {
             peak.map(|peak| peak.1 as f64)
         });
     }
-    let _ = write!(text, "| ids as transformers' in f32 |");
-    for side in sides {
-        let _ = write!(text, " {} |", agreement(side, &prepared.ids));
+    if !options.q4 {
+        let _ = write!(text, "| ids as transformers' in f32 |");
+        for side in sides {
+            let _ = write!(text, " {} |", agreement(side, &prepared.ids));
+        }
+        text.push('\n');
     }
-    text.push_str("\n\nMedian (least to most); after it, how many times ours it is.");
+    text.push_str("\nMedian (least to most); after it, how many times ours it is.");
+    if options.q4 {
+        text.push_str(" Each side rounds weights to 4 bits in its own way: ids are not compared.");
+    }
     if options.place == Where::Native {
         text.push_str(
             " Ours answers once a process; later tokens of the others are of their second answer.",
@@ -205,6 +212,11 @@ mod tests {
             prepended("# Results\n", "## new\n"),
             "# Results\n\n## new\n"
         );
+    }
+
+    #[test]
+    fn the_first_entry_of_a_file_begins_it() {
+        assert_eq!(prepended("", "## new\n"), "## new\n");
     }
 
     #[test]

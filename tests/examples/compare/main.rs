@@ -13,6 +13,7 @@ mod prepare;
 mod sample;
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use options::{Options, Where};
@@ -70,8 +71,10 @@ fn compare(options: &Options) -> Outcome<()> {
     let Some(file) = &options.out else {
         return Ok(());
     };
-    let before =
-        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let before = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| format!("{}: {error}", file.display()))?,
+    };
     std::fs::write(file, entry::prepended(&before, &text))
         .map_err(|error| format!("{}: {error}", file.display()).into())
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use crate::buffer::Buffer;
+use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
 use crate::profile::Profile;
 use crate::program::Submission;
@@ -25,6 +26,8 @@ pub struct GpuOptions {
     /// Ask for timestamps of single kernels where the adapter has them: see
     /// [`Gpu::start_profile`].
     pub timestamps: bool,
+    /// What is known of adapters, and when to measure: for [`Gpu::open_tuned`].
+    pub tuning: TuningOptions,
 }
 
 /// What computes.
@@ -56,6 +59,10 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     pub(crate) variants: Cell<Variants>,
+    /// Where they came from.
+    pub(crate) choice: RefCell<Choice>,
+    /// How it was opened, to open another one like it.
+    pub(crate) options: GpuOptions,
     /// Pipelines that the browser compiled ahead, held so that it keeps them.
     #[cfg(target_arch = "wasm32")]
     pub(crate) prepared: RefCell<Vec<wasm_bindgen::JsValue>>,
@@ -162,6 +169,8 @@ impl Gpu {
             device,
             queue,
             variants: Cell::new(Variants::usual(&info)),
+            choice: RefCell::new(Choice::usual(&info)),
+            options: options.clone(),
             info,
             pipelines: RefCell::default(),
             #[cfg(target_arch = "wasm32")]
@@ -180,7 +189,11 @@ impl Gpu {
     /// Which variants of the kernels are used on this adapter, in words.
     #[must_use]
     pub fn kernels(&self) -> String {
-        "baseline: f32, no optional feature".to_owned()
+        let choice = self.choice();
+        format!(
+            "{} ({}); baseline: f32, no optional feature",
+            choice.variants, choice.origin
+        )
     }
 
     /// The first thing that went wrong behind our back, if any: WebGPU reports most errors

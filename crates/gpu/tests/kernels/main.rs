@@ -27,6 +27,7 @@ mod rows;
 mod shaders;
 mod shards;
 mod split_heads;
+mod tuning;
 mod weights;
 
 use paligemma_checkpoint::Precision;

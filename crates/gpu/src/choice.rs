@@ -45,12 +45,12 @@ pub struct Choice {
     /// They.
     pub variants: Variants,
     /// Where they come from.
-    pub origin: Origin,
+    pub origin: ChosenBy,
 }
 
 /// Where a choice of kernels comes from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Origin {
+pub enum ChosenBy {
     /// From what the adapter is, without a measurement.
     Usual,
     /// From what was known.
@@ -61,7 +61,7 @@ pub enum Origin {
     Failed(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ChosenBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usual => f.write_str("the usual choice"),
@@ -76,7 +76,7 @@ impl Choice {
     pub(crate) fn usual(info: &AdapterInfo) -> Self {
         Self {
             variants: Variants::usual(info),
-            origin: Origin::Usual,
+            origin: ChosenBy::Usual,
         }
     }
 }
@@ -96,7 +96,7 @@ impl Gpu {
             (Tune::Always, _) => gpu.retune().await,
             (_, Some(known)) => {
                 gpu.set_variants(known.variants);
-                gpu.0.choice.borrow_mut().origin = Origin::Known;
+                gpu.0.choice.borrow_mut().origin = ChosenBy::Known;
             }
             (Tune::Unknown, None) if !gpu.info().is_software => gpu.retune().await,
             (Tune::Unknown | Tune::Never, None) => {}
@@ -126,9 +126,9 @@ impl Gpu {
         let origin = match run.await {
             Ok(tuning) => {
                 self.set_variants(tuning.variants);
-                Origin::Measured(tuning)
+                ChosenBy::Measured(tuning)
             }
-            Err(error) => Origin::Failed(error.to_string()),
+            Err(error) => ChosenBy::Failed(error.to_string()),
         };
         self.0.choice.borrow_mut().origin = origin;
     }
@@ -146,11 +146,11 @@ impl Gpu {
     #[must_use]
     pub fn measured(&self) -> Option<Tuned> {
         match &self.0.choice.borrow().origin {
-            Origin::Measured(tuning) => Some(Tuned {
+            ChosenBy::Measured(tuning) => Some(Tuned {
                 adapter: self.adapter_key(),
                 variants: tuning.variants,
             }),
-            Origin::Usual | Origin::Known | Origin::Failed(_) => None,
+            ChosenBy::Usual | ChosenBy::Known | ChosenBy::Failed(_) => None,
         }
     }
 

@@ -34,7 +34,7 @@ mod variants;
 
 pub use attention::{Attention, Heads, RotaryTable};
 pub use cache::{CachePrecision, KvCache};
-pub use choice::{Choice, Origin, Tune, Tuned, TuningOptions};
+pub use choice::{Choice, ChosenBy, Tune, Tuned, TuningOptions};
 pub use conv::Conv;
 pub use device::{AdapterInfo, Gpu, GpuOptions};
 pub use error::GpuError;

@@ -2,7 +2,7 @@
 //! said about which of them is fast.
 
 use paligemma_gpu::{
-    Gpu, GpuOptions, MatmulVariant, Origin, Tune, Tuned, Tuning, TuningOptions, Variants,
+    ChosenBy, Gpu, GpuOptions, MatmulVariant, Tune, Tuned, Tuning, TuningOptions, Variants,
 };
 use pollster::block_on;
 
@@ -64,26 +64,26 @@ fn what_is_known_is_used_without_a_run() {
     for tune in [Tune::Unknown, Tune::Never] {
         let gpu = open_tuned(tune, &[other.clone(), this.clone()]);
         assert_eq!(gpu.variants(), variants);
-        assert_eq!(gpu.choice().origin, Origin::Known);
+        assert_eq!(gpu.choice().origin, ChosenBy::Known);
         assert_eq!(gpu.measured(), None);
         assert!(gpu.kernels().contains("tiled lanes=2"), "{}", gpu.kernels());
     }
     let gpu = open_tuned(Tune::Never, &[other]);
     assert_eq!(gpu.variants(), Variants::usual(gpu.info()));
-    assert_eq!(gpu.choice().origin, Origin::Usual);
+    assert_eq!(gpu.choice().origin, ChosenBy::Usual);
 }
 
 #[test]
 fn an_unknown_adapter_is_measured_where_that_pays() {
     let gpu = open_tuned(Tune::Unknown, &[]);
-    let is_measured = matches!(gpu.choice().origin, Origin::Measured(_));
+    let is_measured = matches!(gpu.choice().origin, ChosenBy::Measured(_));
     assert_eq!(is_measured, !gpu.info().is_software);
 }
 
 #[test]
 fn a_run_that_is_asked_for_is_to_be_kept() {
     let gpu = open_tuned(Tune::Always, &[]);
-    let Origin::Measured(tuning) = gpu.choice().origin else {
+    let ChosenBy::Measured(tuning) = gpu.choice().origin else {
         panic!("{:?}", gpu.choice());
     };
     assert_is_a_choice(&tuning);
@@ -91,6 +91,6 @@ fn a_run_that_is_asked_for_is_to_be_kept() {
     let kept = gpu.measured().unwrap();
     assert_eq!(kept.variants, tuning.variants);
     let again = open_tuned(Tune::Unknown, &[kept.clone()]);
-    assert_eq!(again.choice().origin, Origin::Known);
+    assert_eq!(again.choice().origin, ChosenBy::Known);
     assert_eq!(again.variants(), kept.variants);
 }

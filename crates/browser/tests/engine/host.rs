@@ -7,7 +7,7 @@ use gloo_timers::future::TimeoutFuture;
 use paligemma_browser::http::Patience;
 use paligemma_browser::protocol::{
     Answer, AttentionMap, Event, Generation, Look, ModelSource, Problem, ProblemKind, Request,
-    Stopped, Wanted,
+    Stopped, Tuned, Wanted,
 };
 use paligemma_browser::worker::{Connect, Found, Host};
 use paligemma_checkpoint::MemorySource;
@@ -18,13 +18,13 @@ use crate::demo;
 
 /// A host whose events are kept. `demo` is the folder of the demo checkpoint, `empty` one without
 /// files; others cannot be opened.
-struct Desk {
-    host: Host<Shelf>,
+pub(crate) struct Desk {
+    pub(crate) host: Host<Shelf>,
     events: Rc<RefCell<Vec<Event>>>,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let events = Rc::new(RefCell::new(Vec::new()));
         let post = {
             let events = Rc::clone(&events);
@@ -45,14 +45,13 @@ impl Desk {
     }
 
     fn load(&self, id: u32, folder: &str) {
-        self.host.receive(
-            Request::Load {
-                id,
-                wanted: Wanted::folder(folder),
-            },
-            None,
-            Vec::new(),
-        );
+        self.load_tuned(id, folder, None);
+    }
+
+    pub(crate) fn load_tuned(&self, id: u32, folder: &str, tuned: Option<Tuned>) {
+        let wanted = Wanted::folder(folder);
+        let request = Request::Load { id, wanted, tuned };
+        self.host.receive(request, None, Vec::new());
     }
 
     fn picture(&self, id: u32, bytes: &[u8]) {
@@ -96,7 +95,7 @@ impl Desk {
         }
     }
 
-    async fn end_of(&self, id: u32) -> Event {
+    pub(crate) async fn end_of(&self, id: u32) -> Event {
         self.until(id, Event::is_terminal).await
     }
 
@@ -136,7 +135,7 @@ impl Desk {
     }
 }
 
-struct Shelf;
+pub(crate) struct Shelf;
 
 impl Connect for Shelf {
     type Source = MemorySource;

@@ -76,7 +76,6 @@ pub(crate) async fn open(
             cache: input.kv_cache,
         },
         mask_decoder,
-        ..LoadOptions::default()
     };
     let adapter = adapter::open(input.adapter.as_deref()).await?;
     let model = Folder::new(&input.model);

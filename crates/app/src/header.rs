@@ -40,12 +40,14 @@ fn AdapterChip(page: Page) -> impl IntoView {
     };
     let name = move || adapter().map_or_else(|| "–".to_owned(), |adapter| adapter.name);
     let backend = move || adapter().map(|adapter| adapter.backend).unwrap_or_default();
+    let kernels = move || adapter().map(|adapter| format!("Kernels: {}", adapter.kernels));
     let is_software = move || adapter().is_some_and(|adapter| adapter.is_software);
     view! {
         <p
             id="adapter"
             class="adapter"
             class:unknown=move || adapter().is_none()
+            title=kernels
             class:software=is_software
             data-software=move || is_software().to_string()
         >

@@ -27,6 +27,7 @@ mod state;
 mod status;
 mod theme;
 mod truth;
+mod tuned;
 mod update;
 mod wording;
 

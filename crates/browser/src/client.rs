@@ -9,7 +9,7 @@ use js_sys::ArrayBuffer;
 use self::inner::{Beside, Inner};
 use crate::environment;
 use crate::message::Files;
-use crate::protocol::{Event, Generation, Look, ModelSource, Problem, Request, Wanted};
+use crate::protocol::{Event, Generation, Look, ModelSource, Problem, Request, Tuned, Wanted};
 
 /// A worker with the engine in it. Clones share the worker; it is terminated with the last one.
 #[derive(Clone)]
@@ -33,6 +33,11 @@ impl Client {
         })
     }
 
+    /// What is kept of the adapter, which goes along with every later load.
+    pub fn know(&self, tuned: Option<Tuned>) {
+        self.inner.know(tuned);
+    }
+
     /// Loads a model straight to the GPU, without keeping it; `on_event` gets `Loading` events,
     /// then `Ready` or `Failed`. `files` matter to [`ModelSource::Files`] only. Returns the
     /// request's id.
@@ -43,7 +48,8 @@ impl Client {
         on_event: impl FnMut(Event) + 'static,
     ) -> u32 {
         let wanted = absolute(wanted);
-        let build = |id| Request::Load { id, wanted };
+        let tuned = self.inner.known();
+        let build = |id| Request::Load { id, wanted, tuned };
         self.inner.request(build, Beside::Files(files), on_event)
     }
 
@@ -113,8 +119,8 @@ impl Client {
     /// Loads a kept model; `on_event` gets `Loading` events, then `Ready` or `Failed`. Returns the
     /// request's id.
     pub fn load_kept(&self, key: &str, on_event: impl FnMut(Event) + 'static) -> u32 {
-        let key = key.to_owned();
-        let build = |id| Request::LoadKept { id, key };
+        let (key, tuned) = (key.to_owned(), self.inner.known());
+        let build = |id| Request::LoadKept { id, key, tuned };
         self.inner.request(build, Beside::Nothing, on_event)
     }
 
@@ -220,7 +226,7 @@ impl Client {
     }
 
     /// Measures how fast the loaded model, called `name`, is here, or one of a published `shape`
-    /// with made-up weights; `on_event` gets `Measuring` events, then `Measured` or `Failed`. It
+    /// with made-up weights, and first which kernels suit the adapter; `on_event` gets `Measuring` events, then `Measured` or `Failed`. It
     /// waits for what runs before it. Returns the request's id, for [`Client::cancel`].
     pub fn bench(
         &self,

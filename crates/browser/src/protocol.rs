@@ -10,6 +10,7 @@ mod generation;
 mod masks;
 mod models;
 mod problem;
+mod tuned;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,10 @@ pub use self::models::{
     Waiting, Wanted,
 };
 pub use self::problem::{Problem, ProblemKind};
+pub use self::tuned::Tuned;
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub enum Request {
         id: u32,
         /// The model.
         wanted: Wanted,
+        /// What is kept of the adapter.
+        #[serde(default)]
+        tuned: Option<Tuned>,
     },
     /// Say what fetching a model would mean; answered by `Offer` or `Failed`.
     Examine {
@@ -72,6 +77,9 @@ pub enum Request {
         id: u32,
         /// Which, see [`KeptModel::key`].
         key: String,
+        /// What is kept of the adapter.
+        #[serde(default)]
+        tuned: Option<Tuned>,
     },
     /// Say what is kept; answered by `Library`.
     Library {
@@ -140,7 +148,7 @@ pub enum Request {
         /// Which token.
         look: Look,
     },
-    /// Measure how fast a model is here; answered by `Measuring`… then `Measured` or `Failed`.
+    /// Measure how fast a model is here, and first which kernels suit the adapter; answered by `Measuring`… then `Measured` or `Failed`.
     Bench {
         /// Identifies the answers.
         id: u32,
@@ -207,6 +215,9 @@ pub enum Event {
         adapter: AdapterInfo,
         /// Milliseconds it took.
         load_ms: f64,
+        /// What was measured of the adapter meanwhile, to be kept.
+        #[serde(default)]
+        tuned: Option<Tuned>,
     },
     /// What fetching a model would mean.
     Offer {
@@ -330,6 +341,9 @@ pub enum Event {
         id: u32,
         /// That.
         measured: Measured,
+        /// What was measured of the adapter meanwhile, to be kept.
+        #[serde(default)]
+        tuned: Option<Tuned>,
     },
     /// A request failed; the worker goes on listening.
     Failed {
@@ -465,4 +479,6 @@ pub struct AdapterInfo {
     pub backend: String,
     /// The adapter computes on the CPU (SwiftShader, lavapipe): correct, but slow.
     pub is_software: bool,
+    /// The kernels in force, and where the choice comes from.
+    pub kernels: String,
 }

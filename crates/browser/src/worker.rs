@@ -7,6 +7,7 @@ mod host;
 mod keeper;
 mod masks;
 mod throttle;
+mod tuned;
 
 pub use connect::{Browser, Connect, Found};
 pub use host::Host;

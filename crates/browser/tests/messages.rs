@@ -8,7 +8,7 @@ use paligemma_browser::message;
 use paligemma_browser::protocol::{
     AdapterInfo, Answer, AttentionMap, Bytes, Detection, Event, Generation, Look, Mask, Measured,
     MeasuredLine, ModelInfo, ModelSource, PictureHeat, Problem, ProblemKind, Request, Stopped,
-    Timings, Wanted,
+    Timings, Tuned, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -44,6 +44,12 @@ fn requests() -> Vec<Request> {
         Request::Load {
             id: 1,
             wanted: Wanted::folder("https://a.b/ü/"),
+            tuned: None,
+        },
+        Request::LoadKept {
+            id: 10,
+            key: "0a".to_owned(),
+            tuned: Some(tuned()),
         },
         Request::Picture {
             id: u32::MAX,
@@ -80,6 +86,7 @@ fn requests() -> Vec<Request> {
                 adapter: Some(ModelSource::Files),
                 ..Wanted::folder("x")
             },
+            tuned: Some(tuned()),
         },
         Request::Mask {
             id: 5,
@@ -109,6 +116,14 @@ fn requests() -> Vec<Request> {
         },
         Request::Cancel { id: 2 },
     ]
+}
+
+fn tuned() -> Tuned {
+    Tuned {
+        adapter: "a GPU | ü".to_owned(),
+        browser: "Mozilla/5.0".to_owned(),
+        variants: "tiled lanes=32".to_owned(),
+    }
 }
 
 fn detections() -> Vec<Detection> {
@@ -147,8 +162,10 @@ fn events() -> Vec<Event> {
                 name: "a GPU".to_owned(),
                 backend: "WebGPU".to_owned(),
                 is_software: true,
+                kernels: "tiled lanes=32 (measured)".to_owned(),
             },
             load_ms: 1234.5,
+            tuned: Some(tuned()),
         },
         Event::Picture {
             id: 2,
@@ -184,6 +201,7 @@ fn events() -> Vec<Event> {
                 text: "a\nb".to_owned(),
                 json: "{}".to_owned(),
             },
+            tuned: None,
         },
         Event::EncodingImage { id: 3 },
         Event::Prefill { id: 3, tokens: 260 },

@@ -6,6 +6,7 @@ use paligemma_engine::{CachePrecision, Recipe};
 
 use crate::bench::BenchArgs;
 use crate::generation::GenerationArgs;
+use crate::tuning::TuningArgs;
 
 /// Runs PaliGemma and PaliGemma 2 on this machine's GPU; nothing leaves it.
 #[derive(Parser)]
@@ -76,6 +77,8 @@ pub(crate) struct Input {
     /// not packed
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tuning: TuningArgs,
 }
 
 #[derive(ClapArgs)]

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use paligemma_engine::{
-    Bench, BenchOptions, BenchReport, CancelToken, Engine, EngineError, Event, Folder, GpuError,
-    GpuOptions, LoadOptions, ModelOptions, Published, Recipe,
+    Bench, BenchOptions, BenchReport, CancelToken, ChosenBy, Engine, EngineError, Event, Folder,
+    GpuError, GpuOptions, LoadOptions, ModelOptions, Published, Recipe, Tune, Tuned,
 };
 use time::OffsetDateTime;
 
 use crate::args::recipe;
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, remark};
 use crate::progress::Progress;
+use crate::tuning::{self, TuningArgs};
 
 #[derive(ClapArgs)]
 #[command(after_help = FIGURES)]
@@ -56,6 +57,12 @@ pub(crate) struct BenchArgs {
     /// Leave out the checks of indices that wgpu adds to kernels, to see what they cost
     #[arg(long)]
     unchecked: bool,
+    /// Measure anew which kernels suit the adapter, show what was tried, and keep the choice for
+    /// later runs of any command
+    #[arg(long, conflicts_with = "no_tuning")]
+    tune: bool,
+    #[command(flatten)]
+    tuning: TuningArgs,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -67,7 +74,8 @@ const FIGURES: &str = "Copy bandwidth and f32 peak of the adapter are measured i
                        least: the weights of decoder and head, a row of the embedding, keys and \
                        values. With --profile every dispatch gets a pass of its own, which costs \
                        a little, so the kernels' sum is not the stage's time.\n\n\
-                       With --json: conditions (machine, date), version, adapter, model, limits \
+                       With --json: conditions (machine, date), version, adapter, tried (kernels \
+                       that were timed to choose one: job, kernel, ms, chosen), model, limits \
                        (copy_gb_per_second, f32_gflop_per_second), load_ms, vision and prefill \
                        (rows, first_ms, ms, multiply_adds, gflop_per_second, \
                        share_of_f32_peak), first_token_ms, decode (for each position: tokens, \
@@ -83,15 +91,22 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
         tokens: args.tokens,
         positions: args.positions.clone(),
         profile: args.profile,
+        tune: args.tune,
     };
+    let mut tuning = args.tuning.options();
+    if args.tune {
+        // It is part of what is measured, once the model is there.
+        tuning.tune = Tune::Never;
+    }
     let gpu = GpuOptions {
         adapter: args.adapter.clone(),
         timestamps: args.profile,
         unchecked: args.unchecked,
+        tuning,
         ..GpuOptions::default()
     };
     let progress = Progress::new();
-    let report = match (&args.shape, &args.model) {
+    let (report, found) = match (&args.shape, &args.model) {
         (_, Some(model)) => of_model(args, model, &gpu, &options, &progress).await?,
         (Some(shape), None) => of_shape(args, *shape, &gpu, &options, &progress)
             .await
@@ -102,6 +117,14 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
         }
     };
     drop(progress);
+    if let Found::Measured(tuned) = &found
+        && let Err(reason) = tuning::keep(tuned)
+    {
+        remark(&format!("the choice of kernels is not kept: {reason}"));
+    }
+    if let Found::Failed(why) = &found {
+        remark(&format!("the usual kernels were used: {why}"));
+    }
     if args.json {
         let json = serde_json::to_string_pretty(&report);
         let json = json.map_err(|error| Failure::other(format!("the report: {error}")))?;
@@ -114,13 +137,32 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
     print(&text)
 }
 
+/// What became of a tuning run.
+enum Found {
+    /// There was none.
+    Nothing,
+    Measured(Tuned),
+    /// Why not.
+    Failed(String),
+}
+
+impl Found {
+    fn new(tuned: Option<Tuned>, origin: ChosenBy) -> Self {
+        match (tuned, origin) {
+            (Some(tuned), _) => Self::Measured(tuned),
+            (None, ChosenBy::Failed(why)) => Self::Failed(why),
+            (None, _) => Self::Nothing,
+        }
+    }
+}
+
 async fn of_shape(
     args: &BenchArgs,
     shape: Published,
     gpu: &GpuOptions,
     options: &BenchOptions,
     progress: &Progress,
-) -> Result<BenchReport, EngineError> {
+) -> Result<(BenchReport, Found), EngineError> {
     let recipe = args.recipe.clone().unwrap_or(Recipe::Q4);
     let layers = args.layers.map(NonZeroUsize::get);
     let loading = &mut |loaded_bytes, total_bytes| {
@@ -131,11 +173,10 @@ async fn of_shape(
     };
     let bench = Bench::made_up(shape, layers, &recipe, gpu, loading).await?;
     let cancel = CancelToken::default();
-    bench
-        .run(options, conditions(), &cancel, &mut |now| {
-            progress.stage(now.stage);
-        })
-        .await
+    let show = &mut |now: paligemma_engine::BenchProgress| progress.stage(now.stage);
+    let report = bench.run(options, conditions(), &cancel, show).await?;
+    let found = Found::new(bench.tuned(), bench.choice().origin);
+    Ok((report, found))
 }
 
 async fn of_model(
@@ -144,7 +185,7 @@ async fn of_model(
     gpu: &GpuOptions,
     options: &BenchOptions,
     progress: &Progress,
-) -> Result<BenchReport, Failure> {
+) -> Result<(BenchReport, Found), Failure> {
     if !model.is_dir() {
         return Err(Failure::mendable(format!(
             "{} is not a folder; give the one with config.json or manifest.json",
@@ -167,9 +208,11 @@ async fn of_model(
         let mut engine = Engine::load(source, &load, show).await?;
         let cancel = CancelToken::default();
         let show = &mut |now: paligemma_engine::BenchProgress| progress.stage(now.stage);
-        engine
+        let report = engine
             .bench(&name, options, conditions(), &cancel, show)
-            .await
+            .await?;
+        let found = Found::new(engine.tuned(), engine.choice().origin);
+        Ok::<_, EngineError>((report, found))
     };
     measured.await.map_err(|error| about(model, &error))
 }

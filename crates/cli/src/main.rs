@@ -15,6 +15,7 @@ mod masks;
 mod progress;
 mod prompts;
 mod run;
+mod tuning;
 
 use std::process::ExitCode;
 

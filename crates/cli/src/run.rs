@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use paligemma_engine::{
-    Answer, CancelToken, Engine, Folder, LoadOptions, MaskFile, ModelOptions, Picture, Prompt,
-    RunRequest,
+    Answer, CancelToken, Engine, Folder, GpuOptions, LoadOptions, MaskFile, ModelOptions, Picture,
+    Prompt, RunRequest,
 };
 use paligemma_tasks::referred;
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::args::{Input, RunArgs};
 use crate::failure::{Failure, print, remark};
 use crate::masks;
 use crate::progress::Progress;
+use crate::tuning;
 
 /// `paligemma run`.
 pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -65,13 +66,16 @@ pub(crate) async fn open(
         )));
     }
     let options = LoadOptions {
+        gpu: GpuOptions {
+            tuning: input.tuning.options(),
+            ..GpuOptions::default()
+        },
         model: ModelOptions {
             sliding_window: !input.no_sliding_window,
             recipe: input.recipe.clone(),
             cache: input.kv_cache,
         },
         mask_decoder,
-        ..LoadOptions::default()
     };
     let adapter = adapter::open(input.adapter.as_deref()).await?;
     let model = Folder::new(&input.model);
@@ -80,6 +84,10 @@ pub(crate) async fn open(
     })
     .await
     .map_err(|error| Failure::about(&input.model, &error))?;
+    if let Some(tuned) = engine.tuned() {
+        // Where it cannot be kept, the next run measures again; nobody waits long for that.
+        let _ = tuning::keep(&tuned);
+    }
     Ok((engine, pictures))
 }
 

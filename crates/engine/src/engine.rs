@@ -1,7 +1,7 @@
 use paligemma_checkpoint::{
     Checkpoint, Config, Family, LoraAdapter, PackedSource, Pieces, Source, expected_tensors,
 };
-use paligemma_gpu::{AdapterInfo, Gpu, GpuOptions, HostBytes};
+use paligemma_gpu::{AdapterInfo, Choice, Gpu, GpuOptions, HostBytes, Tuned};
 use paligemma_model::{ImageFeatures, ModelError, ModelOptions, PaliGemma, Session, Taps};
 use paligemma_processor::Processor;
 use web_time::Instant;
@@ -110,7 +110,7 @@ impl Engine {
             return Self::load_packed(&packed, options, on_event).await;
         }
         let started = Instant::now();
-        let gpu = Gpu::open(&options.gpu).await?;
+        let gpu = Gpu::open_tuned(&options.gpu).await?;
         let checkpoint = Checkpoint::open(source).await?;
         let checkpoint = match adapter {
             Some(adapter) => checkpoint.with_adapter(adapter)?,
@@ -157,7 +157,7 @@ impl Engine {
                 asked: recipe,
             });
         }
-        let gpu = Gpu::open(&options.gpu).await?;
+        let gpu = Gpu::open_tuned(&options.gpu).await?;
         let config = Config::of_packed(pieces).await?;
         let tokenizer = pieces.file(TOKENIZER_FILE).await?;
         let preprocessor = pieces.file(PREPROCESSOR_FILE).await?;
@@ -222,6 +222,19 @@ impl Engine {
     #[must_use]
     pub fn adapter(&self) -> &AdapterInfo {
         self.gpu.info()
+    }
+
+    /// The kernels in force, and where they come from.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        self.gpu.choice()
+    }
+
+    /// What was measured of the adapter by this engine, if anything was: to keep, and to give to
+    /// later ones in [`GpuOptions::tuning`].
+    #[must_use]
+    pub fn tuned(&self) -> Option<Tuned> {
+        self.gpu.measured()
     }
 
     /// Milliseconds that loading took.

@@ -47,7 +47,7 @@ pub use attention::{AttentionMaps, AttentionRequest, Focus, Heat};
 pub use attention_mask::{MaskRequest, attention_mask};
 pub use bench::{
     Adapter, Bench, BenchError, BenchOptions, BenchProgress, BenchReport, Decode, Kernel,
-    LimitFigures, Line, Spread, Stage as BenchStage, StageProfile, Subject,
+    LimitFigures, Line, Spread, Stage as BenchStage, StageProfile, Subject, Tried,
 };
 pub use engine::{Engine, LoadOptions, ModelInfo, Prompt, RunRequest};
 pub use error::{EngineError, ErrorKind};
@@ -67,7 +67,10 @@ pub use paligemma_checkpoint::{
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use paligemma_checkpoint::{Folder, FolderStore};
-pub use paligemma_gpu::{AdapterInfo, Gpu, GpuError, GpuOptions, HostBytes};
+pub use paligemma_gpu::{
+    AdapterInfo, Candidate, Choice, ChosenBy, Gpu, GpuError, GpuOptions, HostBytes, MatmulVariant,
+    Tune, Tuned, Tuning, TuningOptions, UnknownVariants, Variants,
+};
 pub use paligemma_model::{CachePrecision, Layers, Misfit, ModelOptions};
 pub use paligemma_processor::{
     AlphaMap, AnswerItem, AttentionMask, Batch, BatchRequest, BinaryMask, Content, Detection,

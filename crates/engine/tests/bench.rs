@@ -60,6 +60,7 @@ fn options(positions: &[usize]) -> BenchOptions {
         tokens: 3,
         positions: Some(positions.to_vec()),
         profile: true,
+        tune: false,
     }
 }
 
@@ -153,6 +154,37 @@ fn a_report_is_data_and_text() {
         ..report
     };
     assert!(fewer.to_string().contains("FEWER LAYERS"));
+}
+
+#[test]
+fn kernels_are_tried_when_somebody_asks() {
+    let bench = made_up(false);
+    let asked = |tune| BenchOptions {
+        tune,
+        profile: false,
+        ..options(&[5])
+    };
+    let report = measure(&bench, &asked(true)).unwrap();
+    let chosen = bench.tuned().unwrap().variants;
+    assert_eq!(bench.choice().variants, chosen);
+    let said = &report.adapter.kernels;
+    assert!(said.starts_with(&format!("{chosen} (measured)")), "{said}");
+    assert_eq!(report.tried.len(), 2 + 5);
+    let names = report.tried.iter().filter(|tried| tried.chosen);
+    let names: Vec<&str> = names.map(|tried| tried.kernel.as_str()).collect();
+    assert_eq!(names.join(" "), chosen.to_string());
+    let text = report.to_string();
+    for part in ["kernels tried", "one row, lanes=", "in force"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let json = serde_json::to_string(&report).unwrap();
+    let back: BenchReport = serde_json::from_str(&json).unwrap();
+    let shown = |report: &BenchReport| -> Vec<(String, bool)> {
+        let tried = report.tried.iter();
+        // Not the times: a JSON parser may miss the last bit of an f64.
+        tried.map(|it| (it.kernel.clone(), it.chosen)).collect()
+    };
+    assert_eq!(shown(&back), shown(&report));
 }
 
 #[test]

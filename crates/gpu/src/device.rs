@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use crate::buffer::Buffer;
+use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
 use crate::profile::Profile;
 use crate::shader::{Binding, Shader};
@@ -28,6 +29,8 @@ pub struct GpuOptions {
     /// Leave out the checks of indices into workgroup memory that wgpu adds to kernels, to measure
     /// what they cost. Outside a browser only; a browser always checks.
     pub unchecked: bool,
+    /// What is known of adapters, and when to measure: for [`Gpu::open_tuned`].
+    pub tuning: TuningOptions,
 }
 
 /// What computes.
@@ -60,6 +63,10 @@ pub(crate) struct Shared {
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     pub(crate) variants: Cell<Variants>,
     unchecked: bool,
+    /// Where they came from.
+    pub(crate) choice: RefCell<Choice>,
+    /// How it was opened, to open another one like it.
+    pub(crate) options: GpuOptions,
     /// Pipelines that the browser compiled ahead, held so that it keeps them.
     #[cfg(target_arch = "wasm32")]
     pub(crate) prepared: RefCell<Vec<wasm_bindgen::JsValue>>,
@@ -167,6 +174,8 @@ impl Gpu {
             queue,
             variants: Cell::new(Variants::usual(&info)),
             unchecked: options.unchecked,
+            choice: RefCell::new(Choice::usual(&info)),
+            options: options.clone(),
             info,
             pipelines: RefCell::default(),
             #[cfg(target_arch = "wasm32")]
@@ -185,7 +194,11 @@ impl Gpu {
     /// Which variants of the kernels are used on this adapter, in words.
     #[must_use]
     pub fn kernels(&self) -> String {
-        "baseline: f32, no optional feature".to_owned()
+        let choice = self.choice();
+        format!(
+            "{} ({}); baseline: f32, no optional feature",
+            choice.variants, choice.origin
+        )
     }
 
     /// The first thing that went wrong behind our back, if any: WebGPU reports most errors

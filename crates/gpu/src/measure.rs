@@ -107,7 +107,7 @@ impl Gpu {
     }
 
     /// Milliseconds from handing a program over to its end.
-    async fn time(&self, program: &Program) -> Result<f64, GpuError> {
+    pub(crate) async fn time(&self, program: &Program) -> Result<f64, GpuError> {
         self.finish().await?;
         let started = Instant::now();
         self.submit(program);

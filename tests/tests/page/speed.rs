@@ -67,6 +67,17 @@ async fn one_click_measures_the_loaded_model() {
     assert_eq!(page.script(&format!("return {wide}")).await, false);
     page.screenshot("speed").await;
 
+    // What suits the adapter was measured, and is kept.
+    let kept = page
+        .script("return localStorage.getItem('tuned-kernels')")
+        .await;
+    let kept: Value = serde_json::from_str(kept.as_str().unwrap()).unwrap();
+    let variants = kept["variants"].as_str().unwrap();
+    assert!(
+        facts.contains(&format!("{variants} (measured)")),
+        "{kept} in {facts}"
+    );
+
     page.click(".speed-copy button:nth-child(1)").await;
     page.click(".speed-copy button:nth-child(2)").await;
     page.until("window.copied.length === 2").await;
@@ -98,5 +109,50 @@ async fn one_click_measures_the_loaded_model() {
     )
     .await;
     assert_eq!(text(&page, "#speed-problem").await, "");
+    page.close().await;
+}
+
+/// The kernels that the model on the page computes with.
+async fn kernels(page: &Page) -> String {
+    page.until_state("ready").await;
+    let script = "return document.querySelector('#adapter').title";
+    page.script(script).await.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_was_measured_is_used_at_the_next_visit() {
+    let page = Page::open("/", DESKTOP, WebGpu::Software).await;
+    let usual = kernels(&page).await;
+    assert!(usual.contains("(the usual choice)"), "{usual}");
+    page.click("#measure").await;
+    page.until("localStorage.getItem('tuned-kernels')").await;
+    // A choice that no run would make here, in place of the one that was made.
+    page.script(
+        "const kept = JSON.parse(localStorage.getItem('tuned-kernels')); \
+         kept.variants = 'tiled lanes=2'; \
+         localStorage.setItem('tuned-kernels', JSON.stringify(kept));",
+    )
+    .await;
+    page.go("/").await;
+    let known = kernels(&page).await;
+    assert!(
+        known.contains("tiled lanes=2 (measured earlier)"),
+        "{known}"
+    );
+    page.answer("caption en").await;
+
+    for spoilt in [
+        "{",
+        "[]",
+        r#"{"adapter":1}"#,
+        r#"{"adapter":"","browser":"","variants":"tiled lanes=3"}"#,
+    ] {
+        page.script(&format!(
+            "localStorage.setItem('tuned-kernels', '{spoilt}')"
+        ))
+        .await;
+        page.go("/").await;
+        assert_eq!(kernels(&page).await, usual, "{spoilt}");
+    }
     page.close().await;
 }

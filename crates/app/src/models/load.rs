@@ -139,8 +139,10 @@ impl Models {
                 model,
                 adapter,
                 load_ms,
+                tuned,
                 ..
             } => {
+                self.session.keep_tuned(tuned);
                 self.inner.update_value(|inner| inner.load_id = None);
                 self.page.engine.set(EngineState::Ready(Loaded {
                     model,

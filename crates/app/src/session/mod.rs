@@ -10,13 +10,14 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use paligemma_browser::client::{Client, PictureHandle};
-use paligemma_browser::protocol::Problem;
+use paligemma_browser::protocol::{Problem, Tuned};
 use paligemma_scenes::Truth;
 use web_sys::Blob;
 
 use self::film::Further;
 pub(crate) use self::film::picture_files;
 use crate::state::{EngineState, Page};
+use crate::tuned;
 
 /// The worker's script, beside the page.
 const WORKER: &str = "worker_loader.js";
@@ -87,6 +88,7 @@ impl Session {
                 return None;
             }
         };
+        client.know(tuned::kept());
         self.inner
             .update_value(|inner| inner.client = Some(client.clone()));
         client.on_worker_problem(move |problem| self.engine_failed(problem));
@@ -101,6 +103,17 @@ impl Session {
     /// The worker, if one was started.
     pub(crate) fn client(self) -> Option<Client> {
         self.inner.with_value(|inner| inner.client.clone())
+    }
+
+    /// Keeps what the worker measured of the adapter, if it did, for later loads and visits.
+    pub(crate) fn keep_tuned(self, tuned: Option<Tuned>) {
+        let Some(tuned) = tuned else {
+            return;
+        };
+        tuned::keep(&tuned);
+        if let Some(client) = self.client() {
+            client.know(Some(tuned));
+        }
     }
 
     /// Another model comes: a run of the present one ends, and half an answer is none.

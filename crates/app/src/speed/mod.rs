@@ -62,7 +62,12 @@ pub(crate) fn Speed(
             Event::Measuring {
                 id, stage, part, ..
             } => state.set(Measuring::Underway(id, stage, part)),
-            Event::Measured { measured, .. } => state.set(Measuring::Done(measured)),
+            Event::Measured {
+                measured, tuned, ..
+            } => {
+                session.keep_tuned(tuned);
+                state.set(Measuring::Done(measured));
+            }
             Event::Failed { problem, .. } if problem.kind == ProblemKind::Cancelled => {
                 state.set(Measuring::Nothing);
             }

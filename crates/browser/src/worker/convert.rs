@@ -123,7 +123,7 @@ pub(super) fn model(model: &engine::ModelInfo, gives_masks: bool) -> ModelInfo {
     }
 }
 
-pub(super) fn adapter(adapter: &engine::AdapterInfo) -> AdapterInfo {
+pub(super) fn adapter(adapter: &engine::AdapterInfo, choice: &engine::Choice) -> AdapterInfo {
     AdapterInfo {
         name: adapter.name.clone(),
         backend: match adapter.backend.as_str() {
@@ -131,6 +131,7 @@ pub(super) fn adapter(adapter: &engine::AdapterInfo) -> AdapterInfo {
             other => other.to_owned(),
         },
         is_software: adapter.is_software,
+        kernels: format!("{} ({})", choice.variants, choice.origin),
     }
 }
 

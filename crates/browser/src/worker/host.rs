@@ -25,9 +25,10 @@ use super::convert;
 use super::keeper::{Keeper, recipe_named};
 use super::masks as mask_decoder;
 use super::throttle::Throttle;
+use super::tuned;
 use crate::environment;
 use crate::http::{Patience, Vigil};
-use crate::protocol::{Event, Problem, ProblemKind, Request, Wanted};
+use crate::protocol::{Event, Problem, ProblemKind, Request, Tuned, Wanted};
 
 /// Hosts one engine. Loads and runs wait for each other; everything else does not wait.
 pub struct Host<C> {
@@ -64,6 +65,7 @@ enum Task {
     Load {
         id: u32,
         what: Loadable,
+        tuned: Option<Tuned>,
         registration: AbortRegistration,
     },
     MaskDecoder {
@@ -123,8 +125,10 @@ impl<C: Connect + 'static> Host<C> {
     pub fn receive(&self, request: Request, bytes: Option<Vec<u8>>, files: Vec<(String, File)>) {
         let shared = &self.shared;
         match request {
-            Request::Load { id, wanted } => self.load(id, Loadable::Wanted(wanted, files)),
-            Request::LoadKept { id, key } => self.load(id, Loadable::Kept(key)),
+            Request::Load { id, wanted, tuned } => {
+                self.load(id, Loadable::Wanted(wanted, files), tuned);
+            }
+            Request::LoadKept { id, key, tuned } => self.load(id, Loadable::Kept(key), tuned),
             Request::Examine { id, wanted } => self.answer(id, async move |keeper| {
                 let offer = keeper.examine(&wanted, files).await?;
                 Ok(Event::Offer { id, offer })
@@ -220,11 +224,12 @@ impl<C: Connect + 'static> Host<C> {
         }
     }
 
-    fn load(&self, id: u32, what: Loadable) {
+    fn load(&self, id: u32, what: Loadable, tuned: Option<Tuned>) {
         let registration = self.begin(id, None);
         self.enqueue(Task::Load {
             id,
             what,
+            tuned,
             registration,
         });
     }
@@ -298,8 +303,9 @@ impl<C: Connect + 'static> Host<C> {
                     Task::Load {
                         id,
                         what,
+                        tuned,
                         registration,
-                    } => shared.load(id, what, registration).await,
+                    } => shared.load(id, what, tuned, registration).await,
                     Task::MaskDecoder { id, file } => shared.take_mask_decoder(id, file).await,
                     Task::Run(run) => shared.run(run).await,
                     Task::Mask { id, prompt, suffix } => shared.mask(id, &prompt, &suffix),
@@ -349,7 +355,13 @@ impl<C: Connect + 'static> Shared<C> {
             })
     }
 
-    async fn load(&self, id: u32, what: Loadable, registration: AbortRegistration) {
+    async fn load(
+        &self,
+        id: u32,
+        what: Loadable,
+        tuned: Option<Tuned>,
+        registration: AbortRegistration,
+    ) {
         // Before anything of the next model is there: two may not fit.
         drop(self.engine.borrow_mut().take());
         self.looked.replace(None);
@@ -358,7 +370,7 @@ impl<C: Connect + 'static> Shared<C> {
             Loadable::Wanted(..) => None,
         };
         self.kept_key.borrow_mut().clone_from(&key);
-        let loading = Abortable::new(self.try_load(id, what), registration);
+        let loading = Abortable::new(self.try_load(id, what, tuned), registration);
         let loaded = loading.await.unwrap_or_else(|_| {
             Err(Problem {
                 kind: ProblemKind::Cancelled,
@@ -373,8 +385,9 @@ impl<C: Connect + 'static> Shared<C> {
                 let ready = Event::Ready {
                     id,
                     model: convert::model(engine.model(), engine.gives_masks()),
-                    adapter: convert::adapter(engine.adapter()),
+                    adapter: convert::adapter(engine.adapter(), &engine.choice()),
                     load_ms: engine.load_ms(),
+                    tuned: tuned::to_keep(engine.tuned()),
                 };
                 *self.engine.borrow_mut() = Some(engine);
                 (self.post)(ready);
@@ -383,7 +396,12 @@ impl<C: Connect + 'static> Shared<C> {
         }
     }
 
-    async fn try_load(&self, id: u32, what: Loadable) -> Result<Engine, Problem> {
+    async fn try_load(
+        &self,
+        id: u32,
+        what: Loadable,
+        tuned: Option<Tuned>,
+    ) -> Result<Engine, Problem> {
         environment::check()?;
         let start = Instant::now();
         let mut throttle = Throttle::new();
@@ -404,6 +422,7 @@ impl<C: Connect + 'static> Shared<C> {
             }
         };
         let mut options = LoadOptions::default();
+        options.gpu.tuning = tuned::options(tuned.as_ref());
         let loaded = match what {
             Loadable::Kept(key) => {
                 let kept = self.keeper.kept(&key).await?;

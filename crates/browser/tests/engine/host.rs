@@ -7,7 +7,7 @@ use gloo_timers::future::TimeoutFuture;
 use paligemma_browser::http::Patience;
 use paligemma_browser::protocol::{
     Answer, AttentionMap, Event, Generation, Look, ModelSource, Problem, ProblemKind, Request,
-    Stopped, Wanted,
+    Stopped, Tuned, Wanted,
 };
 use paligemma_browser::worker::{Connect, Found, Host};
 use paligemma_checkpoint::MemorySource;
@@ -45,14 +45,13 @@ impl Desk {
     }
 
     fn load(&self, id: u32, folder: &str) {
-        self.host.receive(
-            Request::Load {
-                id,
-                wanted: Wanted::folder(folder),
-            },
-            None,
-            Vec::new(),
-        );
+        self.load_tuned(id, folder, None);
+    }
+
+    pub(crate) fn load_tuned(&self, id: u32, folder: &str, tuned: Option<Tuned>) {
+        let wanted = Wanted::folder(folder);
+        let request = Request::Load { id, wanted, tuned };
+        self.host.receive(request, None, Vec::new());
     }
 
     fn picture(&self, id: u32, bytes: &[u8]) {

@@ -8,5 +8,6 @@ mod demo;
 mod forward;
 mod generation;
 mod host;
+mod tuned;
 
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);

@@ -108,6 +108,10 @@ fn a_wrong_measurement_is_explained() {
         &["--model", path(&demo), "--positions", "5,99999"],
         &["99999", "1024"],
     );
+    refused(
+        &["--model", path(&demo), "--tune", "--no-tuning"],
+        &["--tune", "--no-tuning"],
+    );
     refused(&["--model", path(&demo), "--runs", "0"], &["runs"]);
     refused(&["--model", path(&demo), "--tokens", "0"], &["tokens"]);
 }

@@ -47,6 +47,7 @@ fn every_documented_command_runs() {
                 words[at + 1] = out.join(&words[at + 1]).to_str().unwrap().to_owned();
             }
             let output = Command::new(env!("CARGO_BIN_EXE_paligemma"))
+                .env("XDG_CACHE_HOME", out.join("cache"))
                 .args(&words)
                 .current_dir(root("."))
                 .output()

@@ -11,6 +11,7 @@ mod contract;
 mod documented;
 mod generation;
 mod masks;
+mod tuning;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,7 +23,14 @@ fn root(path: &str) -> PathBuf {
 }
 
 fn paligemma(args: &[&str]) -> Output {
+    paligemma_in(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"), args)
+}
+
+/// With a cache directory of its own, so that no test depends on what this machine was measured to
+/// do.
+fn paligemma_in(cache: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_paligemma"))
+        .env("XDG_CACHE_HOME", cache)
         .args(args)
         .output()
         .unwrap()

@@ -7,13 +7,13 @@ mod text;
 use std::collections::BTreeMap;
 
 use paligemma_checkpoint::{Config, Published, Recipe};
-use paligemma_gpu::{Gpu, GpuOptions};
+use paligemma_gpu::{Choice, Gpu, GpuOptions, Tuned};
 use paligemma_model::{ModelOptions, PaliGemma, Session, Taps, made_up_bytes};
 use thiserror::Error;
 use web_time::Instant;
 
 pub use report::{
-    Adapter, BenchReport, Decode, Kernel, LimitFigures, Spread, Stage, StageProfile, Subject,
+    Adapter, BenchReport, Decode, Kernel, LimitFigures, Spread, Stage, StageProfile, Subject, Tried,
 };
 pub use text::Line;
 
@@ -41,6 +41,8 @@ pub struct BenchOptions {
     pub positions: Option<Vec<usize>>,
     /// Time single kernels too, where the adapter has timestamps.
     pub profile: bool,
+    /// Measure first which kernels suit the adapter, and use them from then on.
+    pub tune: bool,
 }
 
 impl Default for BenchOptions {
@@ -50,6 +52,7 @@ impl Default for BenchOptions {
             tokens: 32,
             positions: None,
             profile: false,
+            tune: false,
         }
     }
 }
@@ -131,7 +134,7 @@ impl Bench {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, EngineError> {
         let started = Instant::now();
-        let gpu = Gpu::open(gpu).await?;
+        let gpu = Gpu::open_tuned(gpu).await?;
         let options = ModelOptions {
             recipe: Some(recipe.clone()),
             ..ModelOptions::default()
@@ -148,6 +151,18 @@ impl Bench {
             subject,
             load_ms: milliseconds(started),
         })
+    }
+
+    /// The kernels in force, and where they come from.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        self.gpu.choice()
+    }
+
+    /// What was measured of the adapter, as [`Engine::tuned`] tells it.
+    #[must_use]
+    pub fn tuned(&self) -> Option<Tuned> {
+        self.gpu.measured()
     }
 
     /// Measures. `conditions` go into the report as they are.
@@ -250,13 +265,19 @@ impl Run<'_> {
         let positions = self.positions()?;
         let profiled = self.options.profile && self.gpu.start_profile();
         self.gpu.take_profile().await?;
-        let of = 2 + positions.len() + usize::from(profiled);
+        let tune = usize::from(self.options.tune);
+        let of = 2 + positions.len() + usize::from(profiled) + tune;
         let mut done = 0;
         let mut next = |stage: String| {
             progress(BenchProgress { stage, done, of });
             done += 1;
         };
 
+        if self.options.tune {
+            next("which kernels suit it".to_owned());
+            self.gpu.retune().await;
+            self.go_on()?;
+        }
         next("the adapter's limits".to_owned());
         let limits = self.gpu.measure_limits().await?;
         let limits = LimitFigures {
@@ -282,6 +303,7 @@ impl Run<'_> {
             conditions,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             adapter: Adapter::new(self.gpu.info(), self.gpu.kernels()),
+            tried: Tried::of(&self.gpu.choice()),
             model,
             limits,
             runs: self.options.runs,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use paligemma_gpu::{AdapterInfo, KernelTime};
+use paligemma_gpu::{AdapterInfo, Candidate, Choice, ChosenBy, KernelTime};
 use serde::{Deserialize, Serialize};
 
 /// What a measurement found. Rates are of the median.
@@ -14,6 +14,9 @@ pub struct BenchReport {
     pub version: String,
     /// What computed.
     pub adapter: Adapter,
+    /// The kernels that were tried to find those in force; empty where that was no question here.
+    #[serde(default)]
+    pub tried: Vec<Tried>,
     /// What was computed.
     pub model: Subject,
     /// What the adapter can do at most, measured in the same run.
@@ -53,6 +56,45 @@ pub struct Adapter {
     pub features: Vec<String>,
     /// Which of the kernels' variants were chosen for it.
     pub kernels: String,
+}
+
+/// A kernel that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// What it is for: `many rows` or `one row`.
+    pub job: String,
+    /// Its name among those for that.
+    pub kernel: String,
+    /// Milliseconds of the products that all were timed with; none if it deviated from the plainest
+    /// kernel.
+    pub ms: Option<f64>,
+    /// It is in force.
+    pub chosen: bool,
+}
+
+impl Tried {
+    pub(super) fn of(choice: &Choice) -> Vec<Self> {
+        let ChosenBy::Measured(tuning) = &choice.origin else {
+            return Vec::new();
+        };
+        let chosen = choice.variants;
+        let tried = |job: &str, kernel: String, of: &Candidate, chosen| Self {
+            job: job.to_owned(),
+            kernel,
+            ms: of.ms,
+            chosen,
+        };
+        let many = tuning.matmul.iter().map(|of| {
+            let matmul = of.variants.matmul;
+            tried("many rows", matmul.to_string(), of, matmul == chosen.matmul)
+        });
+        let single = tuning.matvec.iter().map(|of| {
+            let lanes = of.variants.matvec_lanes;
+            let name = format!("lanes={lanes}");
+            tried("one row", name, of, lanes == chosen.matvec_lanes)
+        });
+        many.chain(single).collect()
+    }
 }
 
 /// The model that was measured.

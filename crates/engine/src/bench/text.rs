@@ -42,6 +42,18 @@ impl fmt::Display for BenchReport {
             );
             writeln!(f, "{}", row.trim_end())?;
         }
+        if !self.tried.is_empty() {
+            writeln!(f, "\nkernels tried:")?;
+        }
+        for tried in &self.tried {
+            let ms = tried.ms.map_or_else(|| "deviates".to_owned(), milliseconds);
+            let chosen = match tried.chosen {
+                true => "  in force",
+                false => "",
+            };
+            let name = format!("  {}, {}", tried.job, tried.kernel);
+            writeln!(f, "{name:<24}{ms:>12}{chosen}")?;
+        }
         for stage in self.profile.iter().flatten() {
             write_profile(f, stage)?;
         }

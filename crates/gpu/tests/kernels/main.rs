@@ -28,6 +28,7 @@ mod shaders;
 mod shards;
 mod spirv;
 mod split_heads;
+mod tuning;
 mod weights;
 
 use paligemma_checkpoint::Precision;

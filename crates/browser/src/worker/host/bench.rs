@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use paligemma_engine::{
     Bench, BenchError, BenchOptions, BenchProgress, BenchReport, CancelToken, EngineError,
-    GpuOptions, Published, Recipe,
+    GpuOptions, Published, Recipe, Tune, Tuned,
 };
 
 use super::{Shared, no_model};
 use crate::environment;
 use crate::protocol::{Event, Measured, MeasuredLine, Problem, ProblemKind};
 use crate::worker::connect::Connect;
-use crate::worker::convert;
+use crate::worker::{convert, tuned};
 
 /// A measurement that waits for its turn.
 pub(super) struct Measurement {
@@ -32,15 +32,19 @@ impl<C: Connect + 'static> Shared<C> {
         };
         self.running.borrow_mut().remove(&id);
         match measured {
-            Ok(report) => (self.post)(Event::Measured {
+            Ok((report, found)) => (self.post)(Event::Measured {
                 id,
                 measured: words(&report),
+                tuned: tuned::to_keep(found),
             }),
             Err(problem) => self.fail(id, problem),
         }
     }
 
-    async fn measure_loaded(&self, of: &Measurement) -> Result<BenchReport, Problem> {
+    async fn measure_loaded(
+        &self,
+        of: &Measurement,
+    ) -> Result<(BenchReport, Option<Tuned>), Problem> {
         let taken = self.engine.borrow_mut().take();
         let Some(mut engine) = taken else {
             return Err(no_model());
@@ -49,6 +53,7 @@ impl<C: Connect + 'static> Shared<C> {
         let measured = engine
             .bench(&of.name, &options(), conditions(), &of.cancel, progress)
             .await;
+        let measured = measured.map(|report| (report, engine.tuned()));
         let broken = engine.is_broken();
         if !broken {
             *self.engine.borrow_mut() = Some(engine);
@@ -63,7 +68,11 @@ impl<C: Connect + 'static> Shared<C> {
     }
 
     /// Beside the loaded model, which stays.
-    async fn measure_shape(&self, name: &str, of: &Measurement) -> Result<BenchReport, Problem> {
+    async fn measure_shape(
+        &self,
+        name: &str,
+        of: &Measurement,
+    ) -> Result<(BenchReport, Option<Tuned>), Problem> {
         environment::check()?;
         let shape = Published::named(name).ok_or_else(|| Problem {
             kind: ProblemKind::Checkpoint,
@@ -75,14 +84,17 @@ impl<C: Connect + 'static> Shared<C> {
             of,
         };
         self.say(of.id, stage("making weights up", 0, 1));
-        let gpu = GpuOptions::default();
+        let mut gpu = GpuOptions::default();
+        // It is part of what is measured, once the model is there.
+        gpu.tuning.tune = Tune::Never;
         let bench = Bench::made_up(shape, None, &Recipe::Q4, &gpu, &mut |_, _| ()).await;
         let bench = bench.map_err(|error| problem(&error))?;
         let progress = &mut |now| self.say(of.id, now);
-        bench
+        let report = bench
             .run(&options(), conditions(), &of.cancel, progress)
             .await
-            .map_err(|error| problem(&error))
+            .map_err(|error| problem(&error))?;
+        Ok((report, bench.tuned()))
     }
 
     fn say(&self, id: u32, now: BenchProgress) {
@@ -100,6 +112,7 @@ fn options() -> BenchOptions {
     BenchOptions {
         runs: 3,
         tokens: 16,
+        tune: true,
         ..BenchOptions::default()
     }
 }

@@ -1,0 +1,63 @@
+//! What was measured of the adapter goes to the page and comes back with the next load.
+
+use paligemma_browser::protocol::{Event, Request, Tuned};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::host::Desk;
+
+/// Loads the demo model with what is kept; the kernels it computes with, and what is to be kept.
+async fn load(desk: &Desk, id: u32, tuned: Option<Tuned>) -> (String, Option<Tuned>) {
+    desk.load_tuned(id, "demo", tuned);
+    match desk.end_of(id).await {
+        Event::Ready { adapter, tuned, .. } => (adapter.kernels, tuned),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_measurement_finds_the_kernels_that_later_loads_use() {
+    let desk = Desk::new();
+    let (usual, nothing) = load(&desk, 1, None).await;
+    assert!(usual.contains("(the usual choice)"), "{usual}");
+    assert_eq!(nothing, None);
+    let bench = Request::Bench {
+        id: 2,
+        name: "the demo".to_owned(),
+        shape: None,
+    };
+    desk.host.receive(bench, None, Vec::new());
+    let (measured, tuned) = match desk.end_of(2).await {
+        Event::Measured {
+            measured, tuned, ..
+        } => (measured, tuned.unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let facts = measured.facts.iter();
+    let kernels = facts.clone().find(|[name, _]| name == "kernels").unwrap();
+    let said = format!("{} (measured)", tuned.variants);
+    assert!(kernels[1].contains(&said), "{kernels:?} {tuned:?}");
+
+    // A choice that no run would make here.
+    let known = Tuned {
+        variants: "tiled lanes=2".to_owned(),
+        ..tuned
+    };
+    let (kernels, nothing) = load(&desk, 3, Some(known.clone())).await;
+    assert_eq!(kernels, "tiled lanes=2 (measured earlier)");
+    assert_eq!(nothing, None);
+
+    // Of another adapter, another browser, and no choice at all.
+    let other = |change: fn(&mut Tuned)| {
+        let mut kept = known.clone();
+        change(&mut kept);
+        Some(kept)
+    };
+    let strangers = [
+        other(|kept| kept.adapter.push('x')),
+        other(|kept| kept.browser.push('x')),
+        other(|kept| kept.variants.push('x')),
+    ];
+    for (id, stranger) in (4..).zip(strangers) {
+        assert_eq!(load(&desk, id, stranger).await, (usual.clone(), None));
+    }
+}

@@ -1,0 +1,361 @@
+//! Which kernels suit an adapter: a short run over real shapes.
+
+use paligemma_checkpoint::Precision;
+use web_time::{Duration, Instant};
+
+use crate::device::{AdapterInfo, Gpu};
+use crate::error::GpuError;
+use crate::kernels::Linear;
+use crate::matrix::Matrix;
+use crate::program::{Program, Recorder};
+use crate::tensor::Tensor;
+use crate::variants::{MatmulVariant, Variants};
+
+/// The precision that is measured: that of the recipe people use.
+const PRECISION: Precision = Precision::Q4 { group: 32 };
+/// A sample lasts at least so long: clocks of browsers have steps of a tenth of a millisecond.
+const SAMPLE_MS: f64 = 4.0;
+const SAMPLES: usize = 5;
+/// As many even where time is up.
+const LEAST_SAMPLES: usize = 3;
+/// Most products of a sample, however fast they are.
+const MOST_REPEATS: usize = 1 << 8;
+/// Another choice than the usual one has to take less than this part of its time: what is less is
+/// within what one run differs from the next.
+const WORTH_IT: f64 = 0.95;
+/// Products that are compared: one of each shape. The others are there to be read.
+const READ: usize = 2;
+
+/// What a run found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// What suits the adapter.
+    pub variants: Variants,
+    /// Kernels for many rows.
+    pub matmul: Vec<Candidate>,
+    /// Kernels for a single row.
+    pub matvec: Vec<Candidate>,
+    /// Milliseconds that the run took.
+    pub ms: f64,
+}
+
+/// A kernel that was tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// With it; the rest as usual.
+    pub variants: Variants,
+    /// It computes what the plainest kernel computes. One that does not is never chosen.
+    pub agrees: bool,
+    /// Milliseconds of the products that all do, median of the samples; none if it does not agree.
+    pub ms: Option<f64>,
+}
+
+/// What the products are of.
+struct Shapes {
+    /// Rows and columns of a matrix; it is square, and has this many rows beside it.
+    matmul: [usize; 2],
+    /// Rows and columns of one matrix, columns and rows of the other.
+    matvec: [usize; 2],
+    /// Pairs of those, one after the other: more than caches hold, as in a model.
+    pairs: usize,
+    lanes: [u32; 5],
+    /// Samples end when the run has taken so long.
+    most: Duration,
+}
+
+impl Shapes {
+    /// Those of PaliGemma 2 3B, and smaller ones where the CPU computes.
+    fn of(info: &AdapterInfo) -> Self {
+        match info.is_software {
+            true => Self {
+                matmul: [64, 512],
+                matvec: [2048, 512],
+                pairs: 2,
+                lanes: [1, 2, 4, 8, 16],
+                most: Duration::from_secs(5),
+            },
+            false => Self {
+                matmul: [256, 2304],
+                matvec: [9216, 2304],
+                // Of 24 MB each.
+                pairs: 6,
+                lanes: [4, 8, 16, 32, 64],
+                most: Duration::from_millis(900),
+            },
+        }
+    }
+}
+
+impl Gpu {
+    /// Tries the kernels there are on this device, at most a second on a GPU, and sets the ones that
+    /// suit it: those that agree with the plainest, and are faster than the usual choice by more
+    /// than one run differs from the next.
+    ///
+    /// # Errors
+    /// A GPU that fails. The kernels in force stay then.
+    pub async fn tune(&self) -> Result<Tuning, GpuError> {
+        let before = self.variants();
+        let tried = self.try_all().await;
+        self.set_variants(match &tried {
+            Ok(tuning) => tuning.variants,
+            Err(_) => before,
+        });
+        tried
+    }
+
+    async fn try_all(&self) -> Result<Tuning, GpuError> {
+        let started = Instant::now();
+        let shapes = Shapes::of(self.info());
+        let usual = Variants::usual(self.info());
+
+        let [rows, columns] = shapes.matmul;
+        let many = [Product::new(self, rows, [columns, columns], 1)?];
+        let variants = [MatmulVariant::Registers, MatmulVariant::Tiled];
+        let variants = variants.map(|matmul| Variants { matmul, ..usual });
+        // Neither kernel here nor below uses workgroup memory.
+        let plain = variants[0];
+        let until = started + shapes.most / 2;
+        let matmul = self.compare(&many, plain, &variants, until).await?;
+        drop(many);
+
+        let [rows, columns] = shapes.matvec;
+        let single: Vec<Product> = (0..shapes.pairs as u32)
+            .flat_map(|pair| [([rows, columns], 2 * pair), ([columns, rows], 2 * pair + 1)])
+            .map(|(shape, seed)| Product::new(self, 1, shape, seed + 2))
+            .collect::<Result<_, _>>()?;
+        let variants = shapes.lanes.map(|matvec_lanes| Variants {
+            matvec_lanes,
+            ..usual
+        });
+        let plain = Variants {
+            matvec_lanes: 1,
+            ..usual
+        };
+        let until = started + shapes.most;
+        let matvec = self.compare(&single, plain, &variants, until).await?;
+
+        Ok(Tuning {
+            variants: Variants {
+                matmul: best(&matmul, usual).matmul,
+                matvec_lanes: best(&matvec, usual).matvec_lanes,
+            },
+            matmul,
+            matvec,
+            ms: started.elapsed().as_secs_f64() * 1000.0,
+        })
+    }
+
+    /// Checks each of `variants` against `plain`, and times those that agree, in turns.
+    async fn compare(
+        &self,
+        products: &[Product],
+        plain: Variants,
+        variants: &[Variants],
+        until: Instant,
+    ) -> Result<Vec<Candidate>, GpuError> {
+        self.submit(&self.record(plain, products, 1)?);
+        let wanted = read(self, products).await?;
+        let mut candidates = Vec::with_capacity(variants.len());
+        let mut programs = Vec::new();
+        for &variants in variants {
+            // What another one wrote is no answer of this one's.
+            for product in &products[..products.len().min(READ)] {
+                let nothing = vec![f32::NAN; product.y.columns() * product.y.rows()];
+                self.write(&product.y, 0, &nothing)?;
+            }
+            self.submit(&self.record(variants, products, 1)?);
+            // To the bit: see `Product::new`.
+            let agrees = read(self, products).await? == wanted;
+            if agrees {
+                programs.push((candidates.len(), self.repeated(variants, products).await?));
+            }
+            candidates.push(Candidate {
+                variants,
+                agrees,
+                ms: None,
+            });
+        }
+        let mut samples = vec![Vec::with_capacity(SAMPLES); candidates.len()];
+        for round in 0..SAMPLES {
+            if round >= LEAST_SAMPLES && Instant::now() > until {
+                break;
+            }
+            // There and back, so that nothing that grows with time favours anyone.
+            let count = programs.len();
+            for turn in 0..count {
+                let at = if round % 2 == 0 {
+                    turn
+                } else {
+                    count - 1 - turn
+                };
+                let (index, (program, repeats)) = &programs[at];
+                samples[*index].push(self.time(program).await? / *repeats as f64);
+            }
+        }
+        for (candidate, samples) in candidates.iter_mut().zip(samples) {
+            candidate.ms = median(samples);
+        }
+        Ok(candidates)
+    }
+
+    /// So many repeats of the products that they take long enough to be timed.
+    async fn repeated(
+        &self,
+        variants: Variants,
+        products: &[Product],
+    ) -> Result<(Program, usize), GpuError> {
+        let mut repeats = 1;
+        loop {
+            let program = self.record(variants, products, repeats)?;
+            if self.time(&program).await? >= SAMPLE_MS || repeats >= MOST_REPEATS {
+                return Ok((program, repeats));
+            }
+            repeats *= 2;
+        }
+    }
+
+    fn record(
+        &self,
+        variants: Variants,
+        products: &[Product],
+        repeats: usize,
+    ) -> Result<Program, GpuError> {
+        self.set_variants(variants);
+        let mut recorder = self.recorder();
+        for product in (0..repeats).flat_map(|_| products) {
+            product.record(&mut recorder);
+        }
+        recorder.finish()
+    }
+}
+
+/// x · wᵀ, of numbers that are made up.
+struct Product {
+    x: Tensor,
+    w: Matrix,
+    y: Tensor,
+}
+
+impl Product {
+    /// Of so many rows, with a matrix of `[rows, columns]`.
+    ///
+    /// All orders of summing give the same bits: a weight is a multiple of its scales' last digit,
+    /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is of integers up to 2. So
+    /// every partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216
+    /// terms of either sign, each around 2^13.3, it is around 2^20.
+    fn new(gpu: &Gpu, rows: usize, shape: [usize; 2], seed: u32) -> Result<Self, GpuError> {
+        let w = gpu.matrix("tuning weights", shape[0], shape[1], PRECISION)?;
+        let x = gpu.tensor("tuning inputs", rows, shape[1])?;
+        let y = gpu.tensor("tuning outputs", rows, shape[0])?;
+        let mut fill = gpu.recorder();
+        fill.fill_matrix(&w, seed);
+        gpu.submit(&fill.finish()?);
+        // Evenly spread, and the same everywhere.
+        let number = |i: usize| {
+            let noise = (i as u32 ^ (seed << 20)).wrapping_mul(2_654_435_769);
+            ((noise >> 16) % 5) as f32 - 2.0
+        };
+        let numbers: Vec<f32> = (0..rows * shape[1]).map(number).collect();
+        gpu.write(&x, 0, &numbers)?;
+        Ok(Self { x, w, y })
+    }
+
+    fn record(&self, recorder: &mut Recorder) {
+        recorder.linear(&self.x, &self.w, Linear::default(), &self.y);
+    }
+}
+
+async fn read(gpu: &Gpu, products: &[Product]) -> Result<Vec<f32>, GpuError> {
+    let mut all = Vec::new();
+    for product in products.iter().take(READ) {
+        all.extend(gpu.read_tensor(&product.y).await?);
+    }
+    gpu.check()?;
+    Ok(all)
+}
+
+/// The middle one, of an even number the lower one of both.
+fn median(mut samples: Vec<f64>) -> Option<f64> {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len().saturating_sub(1) / 2).copied()
+}
+
+/// The fastest of those that agree, unless the usual one is as good.
+fn best(candidates: &[Candidate], usual: Variants) -> Variants {
+    let timed = candidates.iter().filter(|it| it.agrees);
+    let timed = timed.filter_map(|it| Some((it.variants, it.ms?)));
+    let fastest = timed.clone().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    let agrees = |it: &Candidate| it.agrees && it.variants == usual;
+    let usual_ms = timed.clone().find(|(variants, _)| *variants == usual);
+    match (fastest, usual_ms) {
+        (Some((_, ms)), Some((_, usual_ms))) if ms >= WORTH_IT * usual_ms => usual,
+        (Some((variants, _)), _) => variants,
+        (None, _) if candidates.iter().any(agrees) => usual,
+        // Nothing was timed, and the usual one is wrong here: any that is right.
+        (None, _) => candidates
+            .iter()
+            .find(|it| it.agrees)
+            .map_or(usual, |it| it.variants),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Variants = Variants {
+        matmul: MatmulVariant::Tiled,
+        matvec_lanes: 32,
+    };
+
+    fn candidate(matvec_lanes: u32, agrees: bool, ms: Option<f64>) -> Candidate {
+        let variants = Variants {
+            matvec_lanes,
+            ..USUAL
+        };
+        Candidate {
+            variants,
+            agrees,
+            ms,
+        }
+    }
+
+    fn chosen(candidates: &[Candidate]) -> u32 {
+        best(candidates, USUAL).matvec_lanes
+    }
+
+    #[test]
+    fn another_choice_has_to_be_clearly_faster() {
+        let usual = candidate(32, true, Some(1.0));
+        let (near, far) = (Some(0.96), Some(0.94));
+        assert_eq!(chosen(&[candidate(8, true, near), usual.clone()]), 32);
+        assert_eq!(chosen(&[candidate(8, true, far), usual.clone()]), 8);
+        let fastest = candidate(64, true, Some(0.5));
+        assert_eq!(chosen(&[candidate(8, true, far), usual, fastest]), 64);
+    }
+
+    #[test]
+    fn what_deviates_is_never_chosen() {
+        let wrong = candidate(8, false, Some(0.1));
+        assert_eq!(chosen(&[wrong.clone(), candidate(32, true, Some(1.0))]), 32);
+        let usual_is_wrong = candidate(32, false, None);
+        let slow = candidate(16, true, Some(9.0));
+        assert_eq!(chosen(&[wrong, usual_is_wrong.clone(), slow]), 16);
+        assert_eq!(chosen(&[candidate(4, true, None), usual_is_wrong]), 4);
+    }
+
+    #[test]
+    fn without_times_it_is_as_usual() {
+        assert_eq!(chosen(&[]), 32);
+        let usual = candidate(32, true, None);
+        assert_eq!(chosen(&[candidate(8, true, None), usual]), 32);
+    }
+
+    #[test]
+    fn the_median_is_a_sample() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![2.0, 1.0]), Some(1.0));
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 3.0, 1.0, 2.0]), Some(2.0));
+    }
+}

@@ -1,0 +1,96 @@
+//! Kernels are chosen among those that compute the same, and what was chosen is used. Nothing is
+//! said about which of them is fast.
+
+use paligemma_gpu::{
+    ChosenBy, Gpu, GpuOptions, MatmulVariant, Tune, Tuned, Tuning, TuningOptions, Variants,
+};
+use pollster::block_on;
+
+use super::device::open;
+
+fn open_tuned(tune: Tune, known: &[Tuned]) -> Gpu {
+    let options = GpuOptions {
+        baseline_limits: true,
+        tuning: TuningOptions {
+            known: known.to_vec(),
+            tune,
+        },
+        ..GpuOptions::default()
+    };
+    block_on(Gpu::open_tuned(&options)).expect("these tests need a GPU adapter")
+}
+
+fn assert_is_a_choice(tuning: &Tuning) {
+    let (chosen, ms) = (tuning.variants, tuning.ms);
+    assert_eq!(tuning.matmul.len(), 2);
+    assert_eq!(tuning.matvec.len(), 5);
+    // Every kernel here has a twin that it agrees with, so they agree with each other.
+    for candidate in tuning.matmul.iter().chain(&tuning.matvec) {
+        assert!(candidate.agrees, "{candidate:?}");
+        assert!(candidate.ms.is_some_and(|ms| ms > 0.0), "{candidate:?}");
+    }
+    let mut matmul = tuning.matmul.iter().map(|it| it.variants.matmul);
+    assert!(matmul.any(|it| it == chosen.matmul), "{tuning:?}");
+    let mut lanes = tuning.matvec.iter().map(|it| it.variants.matvec_lanes);
+    assert!(lanes.any(|it| it == chosen.matvec_lanes), "{tuning:?}");
+    assert!(ms > 0.0);
+}
+
+#[test]
+fn a_run_sets_one_of_its_candidates() {
+    let gpu = open();
+    let tuning = block_on(gpu.tune()).unwrap();
+    assert_is_a_choice(&tuning);
+    assert_eq!(gpu.variants(), tuning.variants);
+}
+
+#[test]
+fn what_is_known_is_used_without_a_run() {
+    let key = open().adapter_key();
+    assert!(key.contains(&open().info().name), "{key}");
+    // Nobody's usual choice.
+    let variants = Variants {
+        matmul: MatmulVariant::Tiled,
+        matvec_lanes: 2,
+    };
+    let other = Tuned {
+        adapter: "another adapter".to_owned(),
+        variants: "registers lanes=64".parse().unwrap(),
+    };
+    let this = Tuned {
+        adapter: key,
+        variants,
+    };
+    for tune in [Tune::Unknown, Tune::Never] {
+        let gpu = open_tuned(tune, &[other.clone(), this.clone()]);
+        assert_eq!(gpu.variants(), variants);
+        assert_eq!(gpu.choice().origin, ChosenBy::Known);
+        assert_eq!(gpu.measured(), None);
+        assert!(gpu.kernels().contains("tiled lanes=2"), "{}", gpu.kernels());
+    }
+    let gpu = open_tuned(Tune::Never, &[other]);
+    assert_eq!(gpu.variants(), Variants::usual(gpu.info()));
+    assert_eq!(gpu.choice().origin, ChosenBy::Usual);
+}
+
+#[test]
+fn an_unknown_adapter_is_measured_where_that_pays() {
+    let gpu = open_tuned(Tune::Unknown, &[]);
+    let is_measured = matches!(gpu.choice().origin, ChosenBy::Measured(_));
+    assert_eq!(is_measured, !gpu.info().is_software);
+}
+
+#[test]
+fn a_run_that_is_asked_for_is_to_be_kept() {
+    let gpu = open_tuned(Tune::Always, &[]);
+    let ChosenBy::Measured(tuning) = gpu.choice().origin else {
+        panic!("{:?}", gpu.choice());
+    };
+    assert_is_a_choice(&tuning);
+    assert_eq!(gpu.variants(), tuning.variants);
+    let kept = gpu.measured().unwrap();
+    assert_eq!(kept.variants, tuning.variants);
+    let again = open_tuned(Tune::Unknown, std::slice::from_ref(&kept));
+    assert_eq!(again.choice().origin, ChosenBy::Known);
+    assert_eq!(again.variants(), kept.variants);
+}

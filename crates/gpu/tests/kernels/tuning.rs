@@ -90,7 +90,7 @@ fn a_run_that_is_asked_for_is_to_be_kept() {
     assert_eq!(gpu.variants(), tuning.variants);
     let kept = gpu.measured().unwrap();
     assert_eq!(kept.variants, tuning.variants);
-    let again = open_tuned(Tune::Unknown, &[kept.clone()]);
+    let again = open_tuned(Tune::Unknown, std::slice::from_ref(&kept));
     assert_eq!(again.choice().origin, ChosenBy::Known);
     assert_eq!(again.variants(), kept.variants);
 }

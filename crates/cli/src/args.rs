@@ -152,16 +152,16 @@ pub(crate) struct AttentionArgs {
     #[arg(long, value_name = "N", requires = "out")]
     pub(crate) token: Option<usize>,
     /// Which layer of the decoder, from 0; without it the mean of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "token")]
     pub(crate) layer: Option<usize>,
     /// Which head, from 0; without it the mean of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "token")]
     pub(crate) head: Option<usize>,
     /// Which of several pictures, from 0
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "token")]
     pub(crate) picture: usize,
     /// PNG to write: the picture with the attention over it
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png", requires = "token")]
     pub(crate) out: Option<PathBuf>,
 }
 

@@ -172,3 +172,27 @@ fn a_wrong_use_is_explained() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("absent-folder"));
 }
+
+/// What shapes a picture does nothing without a token, so it is not taken in silence.
+#[test]
+fn a_picture_of_attention_needs_a_token() {
+    let (demo, picture) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let files = [
+        "attention",
+        "--model",
+        path(&demo),
+        "--image",
+        path(&picture),
+    ];
+    for (option, value) in [
+        ("--out", "x.png"),
+        ("--layer", "0"),
+        ("--head", "0"),
+        ("--picture", "0"),
+    ] {
+        let output = paligemma(&[&files[..], &["--prompt", "x", option, value]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{option}: {said}");
+        assert!(said.contains("--token"), "{option}: {said}");
+    }
+}

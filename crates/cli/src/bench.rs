@@ -10,7 +10,7 @@ use paligemma_engine::{
 use time::OffsetDateTime;
 
 use crate::args::recipe;
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, whole};
 use crate::progress::Progress;
 
 #[derive(ClapArgs)]
@@ -151,6 +151,7 @@ async fn of_model(
             model.display()
         )));
     }
+    whole(model)?;
     let load = LoadOptions {
         gpu: gpu.clone(),
         model: ModelOptions {

@@ -8,7 +8,7 @@ use paligemma_engine::{
 
 use crate::adapter;
 use crate::args::ConvertArgs;
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, whole};
 
 /// `paligemma convert`.
 pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
@@ -25,6 +25,13 @@ pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         return Err(Failure::mendable(format!(
             "{} is packed already: convert from the original checkpoint",
             args.model.display()
+        )));
+    }
+    whole(&args.model)?;
+    if args.out.exists() && !args.out.is_dir() {
+        return Err(Failure::mendable(format!(
+            "{} is not a folder: choose another place for the packed model",
+            args.out.display()
         )));
     }
     let checkpoint = Checkpoint::open(folder).await;

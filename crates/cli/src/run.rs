@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::adapter;
 use crate::args::{Input, RunArgs};
-use crate::failure::{Failure, print, remark};
+use crate::failure::{Failure, print, remark, whole};
 use crate::masks;
 use crate::progress::Progress;
 
@@ -64,6 +64,7 @@ pub(crate) async fn open(
             input.model.display()
         )));
     }
+    whole(&input.model)?;
     let options = LoadOptions {
         model: ModelOptions {
             sliding_window: !input.no_sliding_window,

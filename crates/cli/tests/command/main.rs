@@ -11,6 +11,7 @@ mod contract;
 mod documented;
 mod generation;
 mod masks;
+mod packed;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

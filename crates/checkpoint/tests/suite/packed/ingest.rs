@@ -287,7 +287,7 @@ fn a_folder_is_a_packed_model() {
     std::fs::write(&file, &bytes).unwrap();
     let error = block_on(packed.piece(3)).unwrap_err().to_string();
     assert!(
-        error.contains("piece 3") && error.contains("damaged"),
+        error.contains("pieces/00003.bin") && error.contains("damaged"),
         "{error}"
     );
     assert_eq!(

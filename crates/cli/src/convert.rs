@@ -3,7 +3,7 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use paligemma_engine::{
     Checkpoint, EngineError, Folder, FolderStore, Ingest, IngestError, Origin, PackedSource, Plan,
-    Progress, Recipe, Stage,
+    Progress, Recipe, Stage, StoreError,
 };
 
 use crate::adapter;
@@ -62,6 +62,11 @@ pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
     let manifest = manifest.map_err(|error| match error {
         IngestError::Checkpoint(error) => about(error.into()),
         IngestError::Packed(error) => about(error.into()),
+        // It was just written: the store's words are about a model that was fetched.
+        IngestError::Store(StoreError::Damaged { what }) => Failure::mendable(format!(
+            "{}: {what} does not stay as it was written: check the disk, or choose another folder",
+            args.out.display()
+        )),
         IngestError::Store(error) => Failure::mendable(format!("{}: {error}", args.out.display())),
         other => Failure::mendable(format!("{}: {other}", args.model.display())),
     })?;

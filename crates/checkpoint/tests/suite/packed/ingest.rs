@@ -185,7 +185,7 @@ fn a_damaged_piece_is_found_and_fetched_alone() {
     let kept = block_on(Kept::open(&shelf, key)).unwrap().unwrap();
     let error = block_on(kept.piece(2)).unwrap_err().to_string();
     assert!(
-        error.contains("piece 2") && error.contains("repair"),
+        error.contains("pieces/00002.bin") && error.contains("download it again"),
         "{error}"
     );
     let before = checkpoint.source().given();

@@ -110,7 +110,9 @@ const JSON: &str = "With --json: text; token_ids (generated, without the end tok
                     mask codes and there is a mask decoder, mask, the object's pixels as COCO's \
                     compressed runs {size: [height, width], counts}; with --masks, mask_png, the \
                     file); scores (the same, alone); timings (load_ms, vision_ms, prefill_ms, \
-                    decode_ms, tokens_per_second); adapter. With --logprobs also logprobs: natural \
+                    decode_ms, tokens_per_second); warnings (what about the prompt or \
+                    the model's files is probably not meant: kind, text; without --json they are \
+                    said on stderr); adapter. With --logprobs also logprobs: natural \
                     logarithms of the model's own probabilities of token_ids, and of the end token \
                     if it came.";
 

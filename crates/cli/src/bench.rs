@@ -22,7 +22,6 @@ pub(crate) struct BenchArgs {
         long,
         value_name = "NAME",
         value_parser = shape,
-        required_unless_present = "model",
         conflicts_with = "model"
     )]
     shape: Option<Published>,

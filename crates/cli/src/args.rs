@@ -113,7 +113,9 @@ const JSON: &str = "With --json: text; token_ids (generated, without the end tok
                     mask codes and there is a mask decoder, mask, the object's pixels as COCO's \
                     compressed runs {size: [height, width], counts}; with --masks, mask_png, the \
                     file); scores (the same, alone); timings (load_ms, vision_ms, prefill_ms, \
-                    decode_ms, tokens_per_second); adapter. With --logprobs also logprobs: natural \
+                    decode_ms, tokens_per_second); warnings (what about the prompt or \
+                    the model's files is probably not meant: kind, text; without --json they are \
+                    said on stderr); adapter. With --logprobs also logprobs: natural \
                     logarithms of the model's own probabilities of token_ids, and of the end token \
                     if it came.";
 
@@ -155,16 +157,16 @@ pub(crate) struct AttentionArgs {
     #[arg(long, value_name = "N", requires = "out")]
     pub(crate) token: Option<usize>,
     /// Which layer of the decoder, from 0; without it the mean of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "token")]
     pub(crate) layer: Option<usize>,
     /// Which head, from 0; without it the mean of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "token")]
     pub(crate) head: Option<usize>,
     /// Which of several pictures, from 0
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "token")]
     pub(crate) picture: usize,
     /// PNG to write: the picture with the attention over it
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png", requires = "token")]
     pub(crate) out: Option<PathBuf>,
 }
 

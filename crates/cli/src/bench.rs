@@ -10,7 +10,7 @@ use paligemma_engine::{
 use time::OffsetDateTime;
 
 use crate::args::recipe;
-use crate::failure::{Failure, print, remark};
+use crate::failure::{Failure, print, remark, whole};
 use crate::progress::Progress;
 use crate::tuning::{self, TuningArgs};
 
@@ -23,7 +23,6 @@ pub(crate) struct BenchArgs {
         long,
         value_name = "NAME",
         value_parser = shape,
-        required_unless_present = "model",
         conflicts_with = "model"
     )]
     shape: Option<Published>,
@@ -192,6 +191,7 @@ async fn of_model(
             model.display()
         )));
     }
+    whole(model)?;
     let load = LoadOptions {
         gpu: gpu.clone(),
         model: ModelOptions {

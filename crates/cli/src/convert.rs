@@ -3,12 +3,12 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use paligemma_engine::{
     Checkpoint, EngineError, Folder, FolderStore, Ingest, IngestError, Origin, PackedSource, Plan,
-    Progress, Recipe, Stage,
+    Progress, Recipe, Stage, StoreError,
 };
 
 use crate::adapter;
 use crate::args::ConvertArgs;
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, whole};
 
 /// `paligemma convert`.
 pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
@@ -25,6 +25,13 @@ pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         return Err(Failure::mendable(format!(
             "{} is packed already: convert from the original checkpoint",
             args.model.display()
+        )));
+    }
+    whole(&args.model)?;
+    if args.out.exists() && !args.out.is_dir() {
+        return Err(Failure::mendable(format!(
+            "{} is not a folder: choose another place for the packed model",
+            args.out.display()
         )));
     }
     let checkpoint = Checkpoint::open(folder).await;
@@ -55,6 +62,11 @@ pub(crate) async fn convert(args: &ConvertArgs) -> Result<(), Failure> {
     let manifest = manifest.map_err(|error| match error {
         IngestError::Checkpoint(error) => about(error.into()),
         IngestError::Packed(error) => about(error.into()),
+        // It was just written: the store's words are about a model that was fetched.
+        IngestError::Store(StoreError::Damaged { what }) => Failure::mendable(format!(
+            "{}: {what} does not stay as it was written: check the disk, or choose another folder",
+            args.out.display()
+        )),
         IngestError::Store(error) => Failure::mendable(format!("{}: {error}", args.out.display())),
         other => Failure::mendable(format!("{}: {other}", args.model.display())),
     })?;

@@ -2,7 +2,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use paligemma_engine::{EngineError, ErrorKind};
+use paligemma_engine::{EngineError, ErrorKind, FolderStore};
 
 /// Why a command ends early: one sentence, and whose turn it is.
 #[derive(Debug)]
@@ -34,7 +34,11 @@ impl Failure {
             sentence: format!("{}: {error}", input.display()),
             mendable: matches!(
                 error.kind(),
-                ErrorKind::Picture | ErrorKind::Source | ErrorKind::Checkpoint | ErrorKind::Prompt
+                ErrorKind::Picture
+                    | ErrorKind::Source
+                    | ErrorKind::Damaged
+                    | ErrorKind::Checkpoint
+                    | ErrorKind::Prompt
             ),
         }
     }
@@ -44,6 +48,19 @@ impl Failure {
         // If even stderr is gone, the exit code still tells.
         let _ = writeln!(std::io::stderr(), "paligemma: {}", self.sentence);
         ExitCode::from(if self.mendable { 2 } else { 1 })
+    }
+}
+
+/// Refuses a folder whose conversion was cut: what a checkpoint's reader misses in it would name
+/// the wrong next step.
+pub(crate) fn whole(model: &Path) -> Result<(), Failure> {
+    match FolderStore::new(model).is_unfinished() {
+        false => Ok(()),
+        true => Err(Failure::mendable(format!(
+            "{0}: the conversion was not finished: run `paligemma convert … --out {0}` again, with \
+             the same options, and it goes on",
+            model.display()
+        ))),
     }
 }
 

@@ -4,11 +4,12 @@ use paligemma_engine::{Folder, Gpu, GpuOptions, Inspection, Recipe, inspect_adap
 
 use crate::adapter;
 use crate::args::InspectArgs;
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, whole};
 use crate::prompts;
 
 /// `paligemma inspect`.
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+    whole(&args.model)?;
     let gpu = Gpu::open(&GpuOptions::default()).await;
     let adapter = gpu.as_ref().ok().map(Gpu::info);
     let lora = adapter::open(args.adapter.as_deref()).await?;

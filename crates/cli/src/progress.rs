@@ -3,6 +3,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use paligemma_engine::Event;
 
+use crate::failure::remark;
+
 /// A bar on stderr while weights load, a spinner while the model thinks; nothing when stderr is
 /// not a terminal.
 pub(crate) struct Progress(ProgressBar);
@@ -26,6 +28,7 @@ impl Progress {
                 }
                 bar.set_position(*loaded_bytes);
             }
+            Event::Warning { warning } => bar.suspend(|| remark(&warning.to_string())),
             Event::EncodingImage { index, of } => {
                 self.stage(format!("image {} of {of}", index + 1))
             }

@@ -1,15 +1,15 @@
 use std::path::{Path, PathBuf};
 
 use paligemma_engine::{
-    Answer, CancelToken, Engine, Folder, GpuOptions, LoadOptions, MaskFile, ModelOptions, Picture,
-    Prompt, RunRequest,
+    Answer, CancelToken, Engine, Event, Folder, GpuOptions, LoadOptions, MaskFile, ModelOptions,
+    Picture, ProcessorWarning, Prompt, RunRequest,
 };
 use paligemma_tasks::referred;
 use serde_json::json;
 
 use crate::adapter;
 use crate::args::{Input, RunArgs};
-use crate::failure::{Failure, print, remark};
+use crate::failure::{Failure, print, remark, whole};
 use crate::masks;
 use crate::progress::Progress;
 use crate::tuning;
@@ -26,9 +26,14 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
         max_new_tokens: args.max_new_tokens,
     };
     let options = args.generation.options();
+    let mut warnings = Vec::new();
     let answer = engine
         .generate(&request, &options, &CancelToken::default(), &mut |event| {
-            progress.show(&event);
+            match event {
+                // With --json nothing but errors is said beside the object.
+                Event::Warning { warning } if args.json => warnings.push(warning),
+                event => progress.show(&event),
+            }
         })
         .await
         .map_err(|error| Failure::about(&args.input.model, &error))?;
@@ -38,7 +43,13 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
         None => Vec::new(),
     };
     if args.json {
-        return print(&as_json(&answer, &engine, &files, args.logprobs)?);
+        return print(&as_json(
+            &answer,
+            &engine,
+            &files,
+            &warnings,
+            args.logprobs,
+        )?);
     }
     if let Some(sentence) = masks::remark(&answer, &engine) {
         remark(&sentence);
@@ -65,6 +76,7 @@ pub(crate) async fn open(
             input.model.display()
         )));
     }
+    whole(&input.model)?;
     let options = LoadOptions {
         gpu: GpuOptions {
             tuning: input.tuning.options(),
@@ -113,6 +125,7 @@ fn as_json(
     answer: &Answer,
     engine: &Engine,
     mask_files: &[Option<PathBuf>],
+    warnings: &[ProcessorWarning],
     logprobs: bool,
 ) -> Result<String, Failure> {
     let adapter = engine.adapter();
@@ -131,6 +144,10 @@ fn as_json(
     if let Some(fields) = object.as_object_mut().filter(|_| !logprobs) {
         fields.remove("logprobs");
     }
+    object["warnings"] = warnings
+        .iter()
+        .map(|warning| json!({ "kind": warning.kind(), "text": warning.to_string() }))
+        .collect();
     object["adapter"] = json!({
         "name": adapter.name,
         "backend": adapter.backend,

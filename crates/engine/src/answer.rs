@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use paligemma_processor::Detection;
+use paligemma_processor::{Detection, ProcessorWarning};
 use serde::Serialize;
 
 use crate::evidence::Evidence;
@@ -15,6 +15,12 @@ pub enum Event {
         loaded_bytes: u64,
         /// Bytes in all.
         total_bytes: u64,
+    },
+    /// Something about the prompt or the checkpoint that is allowed and seldom meant, before
+    /// anything is computed: what transformers' processor would write to its log.
+    Warning {
+        /// What: a sentence by `to_string`, a name for programs by [`ProcessorWarning::kind`].
+        warning: ProcessorWarning,
     },
     /// The vision tower starts on a picture whose features are not kept from before.
     EncodingImage {

@@ -290,6 +290,14 @@ impl Engine {
             }
             .into());
         }
+        let processor = &self.processor;
+        let warnings = match request.prompt {
+            Prompt::Text(text) => processor.warnings_of(text),
+            Prompt::Ids(_) => processor.warnings().to_vec(),
+        };
+        for warning in warnings {
+            on_event(Event::Warning { warning });
+        }
         let mut timings = Timings {
             load_ms: self.load_ms,
             ..Timings::default()

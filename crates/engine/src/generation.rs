@@ -72,6 +72,14 @@ const MOST_ATTEMPTS: usize = 1024;
 /// Most beams: each has a cache of its own.
 const MOST_BEAMS: usize = 32;
 
+/// Least temperature. A logit that the largest penalty multiplied and this divided stays a number
+/// of f32, below 3.4e38, up to a logit of 1e17: no model has such. The most probable token is the
+/// only one that is drawn long before.
+const LEAST_TEMPERATURE: f32 = 1e-15;
+/// Least and largest penalty of repetition: it divides logits above 0 and multiplies the others.
+const LEAST_PENALTY: f32 = 1e-6;
+const MOST_PENALTY: f32 = 1e6;
+
 /// What is wrong with a [`Generation`].
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum GenerationError {
@@ -132,17 +140,17 @@ impl Generation {
         };
         let penalty = self.repetition_penalty;
         range(
-            penalty.is_finite() && penalty > 0.0,
+            (LEAST_PENALTY..=MOST_PENALTY).contains(&penalty),
             "repetition_penalty",
             penalty.to_string(),
-            "a number above 0; 1 is no penalty",
+            "a number above 0, from 1e-6 to 1e6; 1 is no penalty",
         )?;
         if let Some(sampling) = self.sampling {
             range(
-                sampling.temperature.is_finite() && sampling.temperature > 0.0,
+                sampling.temperature.is_finite() && sampling.temperature >= LEAST_TEMPERATURE,
                 "temperature",
                 sampling.temperature.to_string(),
-                "a number above 0; leave sampling out for the most probable tokens",
+                "a number above 0, of at least 1e-15; leave sampling out for the most probable tokens",
             )?;
             range(
                 sampling.top_k != Some(0),
@@ -236,7 +244,7 @@ mod tests {
             ..Generation::default()
         };
         let plain = Sampling::default();
-        for temperature in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        for temperature in [0.0, -1.0, 1e-40, 9e-16, f32::NAN, f32::INFINITY] {
             let sampling = Sampling {
                 temperature,
                 ..plain

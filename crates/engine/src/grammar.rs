@@ -12,6 +12,7 @@ use crate::error::EngineError;
 use crate::generation::GenerationError;
 
 const SEPARATOR: &str = " ; ";
+const IMAGE: &str = "<image>";
 
 /// Where an answer stands in its grammar.
 pub(crate) struct Grammar {
@@ -44,6 +45,16 @@ enum State {
     End,
 }
 
+/// A prompt without the places of pictures before it, which chat messages and transformers' own
+/// examples write out.
+fn without_pictures(prompt: &str) -> &str {
+    let mut rest = prompt.trim();
+    while let Some(after) = rest.strip_prefix(IMAGE) {
+        rest = after.trim_start();
+    }
+    rest
+}
+
 impl Grammar {
     /// The grammar of the answer to a prompt.
     ///
@@ -54,7 +65,8 @@ impl Grammar {
         tokenizer: &Tokenizer,
         ends: Vec<u32>,
     ) -> Result<Self, EngineError> {
-        let (task, rest) = prompt.trim().split_once(' ').unwrap_or_default();
+        let prompt = without_pictures(prompt);
+        let (task, rest) = prompt.split_once(' ').unwrap_or_default();
         let names: Vec<&str> = rest
             .split(';')
             .map(str::trim)
@@ -62,7 +74,7 @@ impl Grammar {
             .collect();
         if !matches!(task, "detect" | "segment") || names.is_empty() {
             return Err(EngineError::Generation(GenerationError::NoGrammar {
-                prompt: prompt.trim().to_owned(),
+                prompt: prompt.to_owned(),
             }));
         }
         let mut labels = Vec::new();
@@ -229,6 +241,9 @@ mod tests {
                 format!("{boxed} dog ; {boxed} cat ; {boxed} dog"),
             ),
             ("detect cat", format!("{boxed}{codes} cat")),
+            ("<image>detect cat", format!("{boxed} cat")),
+            ("<image><image> \n detect cat", format!("{boxed} cat")),
+            ("<image>segment cat", format!("{boxed}{codes} cat")),
             (
                 "segment cat",
                 format!("{boxed}{codes} cat ; {boxed}{codes} cat"),
@@ -260,7 +275,15 @@ mod tests {
     #[test]
     fn prompts_without_boxes_have_none() {
         let (_, tokenizer) = grammar("detect cat");
-        for prompt in ["caption en", "detect", "detect ;", "", "Segment cat"] {
+        for prompt in [
+            "caption en",
+            "detect",
+            "detect ;",
+            "",
+            "<image>",
+            "<image>caption en",
+            "Segment cat",
+        ] {
             let refused = Grammar::new(prompt, &tokenizer, Vec::new());
             assert!(refused.is_err(), "{prompt}");
         }

@@ -194,14 +194,7 @@ impl Processor {
 
 impl Batch {
     fn warn_of(&mut self, text: &str) {
-        let mut found = Vec::new();
-        if text.contains(BOS) {
-            found.push(ProcessorWarning::SecondBos);
-        }
-        if text.ends_with('\n') {
-            found.push(ProcessorWarning::TrailingNewline);
-        }
-        for warning in found {
+        for warning in ProcessorWarning::of_text(text) {
             if !self.warnings.contains(&warning) {
                 self.warnings.push(warning);
             }

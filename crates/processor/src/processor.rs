@@ -180,6 +180,18 @@ impl Processor {
         &self.warnings
     }
 
+    /// The same, and what about the text of a prompt is probably not meant. That a text without
+    /// `<image>` has its pictures put before it is no warning here: [`Processor::prompt`] promises
+    /// it.
+    pub fn warnings_of(&self, text: &str) -> Vec<ProcessorWarning> {
+        let mut found = self.warnings.clone();
+        if text.replace(IMAGE, "").trim().is_empty() {
+            found.push(ProcessorWarning::NoText);
+        }
+        found.extend(ProcessorWarning::of_text(text));
+        found
+    }
+
     /// The text of an answer's ids, without special tokens.
     ///
     /// # Errors

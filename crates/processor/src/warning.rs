@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::tokenizer::BOS;
+
 /// Something about a request or a checkpoint that is allowed and seldom meant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -30,4 +32,29 @@ pub enum ProcessorWarning {
         /// Image tokens a picture.
         image_tokens: usize,
     },
+}
+
+impl ProcessorWarning {
+    /// A name of the kind, for programs: `second_bos` and its like.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoText => "no_text",
+            Self::ImagesInferred => "images_inferred",
+            Self::SecondBos => "second_bos",
+            Self::TrailingNewline => "trailing_newline",
+            Self::NoImageSeqLength { .. } => "no_image_seq_length",
+        }
+    }
+
+    /// What about a text's own tokens is probably not meant.
+    pub(crate) fn of_text(text: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        if text.contains(BOS) {
+            found.push(Self::SecondBos);
+        }
+        if text.ends_with('\n') {
+            found.push(Self::TrailingNewline);
+        }
+        found
+    }
 }

@@ -197,9 +197,12 @@ pub fn best_fit(templates: &'static [Template], prompt: &str) -> Option<&'static
 }
 
 /// What an object without a label is: that which the prompt refers to, be it bare or after
-/// `detect` or `segment`. Nothing where the prompt refers to several things, or to none.
+/// `detect` or `segment`, and after the places of its pictures, `<image>`. Nothing where the prompt refers to several things, or to none.
 pub fn referred(prompt: &str) -> Option<&str> {
-    let prompt = prompt.trim();
+    let mut prompt = prompt.trim();
+    while let Some(after) = prompt.strip_prefix("<image>") {
+        prompt = after.trim_start();
+    }
     let prefixes = ["detect ", "segment "].iter();
     let mut stripped = prefixes.filter_map(|prefix| prompt.strip_prefix(prefix));
     let thing = stripped.next().unwrap_or(prompt).trim();

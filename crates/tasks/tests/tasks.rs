@@ -188,6 +188,12 @@ fn what_has_no_label_is_what_was_referred_to() {
     assert_eq!(referred(" left person "), Some("left person"));
     assert_eq!(referred("segment left person"), Some("left person"));
     assert_eq!(referred("detect cat"), Some("cat"));
+    assert_eq!(referred("<image>detect cat"), Some("cat"));
+    assert_eq!(
+        referred("<image> <image>\nleft person"),
+        Some("left person")
+    );
+    assert_eq!(referred("<image>"), None);
     assert_eq!(referred("detect cat ; dog"), None);
     assert_eq!(referred("segment "), Some("segment"));
     assert_eq!(referred("  "), None);

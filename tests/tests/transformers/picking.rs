@@ -2,7 +2,8 @@
 //! processors are transformers'.
 
 use paligemma_engine::{
-    Answer, CancelToken, Engine, Generation, GenerationError, Picture, Prompt, RunRequest,
+    Answer, BatchRequest, CancelToken, Content, Engine, Generation, GenerationError,
+    ImageTextToText, Message, Part, Picture, PipelineInput, PreparedImages, Prompt, RunRequest,
     Sampling, Stopped, random_number,
 };
 use serde_json::Value;
@@ -264,4 +265,64 @@ fn every_box_has_a_score() {
         assert!(kept(best.0), "{overlap}");
         assert!(cats.all(|(found, _)| found.label == "cat" || kept(found)));
     }
+}
+
+/// A prompt may place its picture itself, as messages and batches make it do.
+#[test]
+fn every_way_in_is_held_to_the_grammar() {
+    let picture = samples::picture("scene01");
+    let constrained = Generation {
+        constrained: true,
+        ..Generation::default()
+    };
+    let mut engine = samples::engine();
+    let plain = ask(&mut engine, &picture, "detect boat", &constrained, 64);
+    assert_eq!(plain.detections.len(), 2);
+    let placed = ask(
+        &mut engine,
+        &picture,
+        "<image>detect boat",
+        &constrained,
+        64,
+    );
+    assert_eq!(placed.token_ids, plain.token_ids);
+
+    let prompt = engine.processor().prompt("<image>detect boat", 1).unwrap();
+    let request = RunRequest {
+        pictures: std::slice::from_ref(&picture),
+        prompt: Prompt::Ids(&prompt.input_ids),
+        max_new_tokens: 64,
+    };
+    let never = CancelToken::default();
+    let mut unheard = |_| ();
+    let ids = engine.generate(&request, &constrained, &never, &mut unheard);
+    let ids = pollster::block_on(ids).unwrap();
+    assert_eq!(ids.token_ids, plain.token_ids);
+
+    let batch = BatchRequest {
+        texts: Some(&["<image>detect boat", "<image>detect boat"]),
+        ..BatchRequest::default()
+    };
+    let pictures = [picture.clone(), picture.clone()];
+    let inputs = engine
+        .prepare(&batch, PreparedImages::Flat(&pictures))
+        .unwrap();
+    let answers = engine.generate_batch(&inputs, 64, &constrained);
+    for answer in pollster::block_on(answers).unwrap() {
+        assert_eq!(answer.token_ids, plain.token_ids);
+    }
+
+    let message = Message {
+        role: "user".to_owned(),
+        content: Content::Parts(vec![
+            Part::Image { image: picture },
+            Part::Text {
+                text: "detect boat".to_owned(),
+            },
+        ]),
+    };
+    let input = [PipelineInput::Messages(vec![message])];
+    let mut pipeline = ImageTextToText::new(engine);
+    let answers = pollster::block_on(pipeline.call_with(&input, 64, &constrained)).unwrap();
+    assert_eq!(answers[0].answer.token_ids, plain.token_ids);
 }

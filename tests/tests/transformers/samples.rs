@@ -131,6 +131,7 @@ fn events_tell_the_story_and_a_second_prompt_does_not_encode_again() {
                 }
                 Event::Done { .. } => 'd',
                 Event::Loading { .. } => 'l',
+                Event::Warning { .. } => 'w',
             });
         },
     );

@@ -39,6 +39,11 @@ impl FolderStore {
         &self.root
     }
 
+    /// Whether a conversion into it began and did not end.
+    pub fn is_unfinished(&self) -> bool {
+        !self.path(MANIFEST_FILE).exists() && self.path(PARTIAL_FILE).exists()
+    }
+
     /// Takes the right to write to it, which two programs must not do at once.
     ///
     /// # Errors
@@ -88,7 +93,7 @@ impl FolderStore {
 
     fn record(&self) -> Result<Option<Record>, StoreError> {
         if let Some(text) = self.read(MANIFEST_FILE)? {
-            let manifest = Manifest::parse(&text).map_err(|_| self.damaged(MANIFEST_FILE))?;
+            let manifest = Manifest::parse(&text)?;
             return Ok(Some(Record {
                 plan: manifest.plan,
                 state: State::Complete,
@@ -104,7 +109,7 @@ impl FolderStore {
     /// The marks, in the order in which they were made; the last of a piece counts.
     fn marked(&self) -> Result<Vec<Mark>, StoreError> {
         if let Some(text) = self.read(MANIFEST_FILE)? {
-            let manifest = Manifest::parse(&text).map_err(|_| self.damaged(MANIFEST_FILE))?;
+            let manifest = Manifest::parse(&text)?;
             let digests = manifest.digests.into_iter().enumerate();
             return Ok(digests
                 .map(|(index, sha256)| Mark {
@@ -126,8 +131,10 @@ impl FolderStore {
     }
 
     fn damaged(&self, name: &str) -> StoreError {
-        StoreError::Damaged {
+        StoreError::Folder {
             what: self.path(name).display().to_string(),
+            reason: "is damaged",
+            next: "convert the model again into an empty folder",
         }
     }
 
@@ -137,7 +144,20 @@ impl FolderStore {
 }
 
 pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> StoreError {
+    let folder = |reason, next| StoreError::Folder {
+        what: path.display().to_string(),
+        reason,
+        next,
+    };
     match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => folder(
+            "cannot be there, as what would be a folder above it is a file",
+            "choose another folder",
+        ),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => folder(
+            "is closed to this program",
+            "mend the permissions, or choose another folder",
+        ),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full {
             what: path.display().to_string(),
         },
@@ -171,9 +191,10 @@ impl Store for FolderStore {
     async fn put_model(&self, record: &Record) -> Result<(), StoreError> {
         let key = record.key();
         if self.record()?.is_some_and(|there| there.key() != key) {
-            return Err(StoreError::Failed {
-                what: format!("writing to {}", self.root.display()),
-                reason: "it holds another packed model; choose an empty folder".to_owned(),
+            return Err(StoreError::Folder {
+                what: self.root.display().to_string(),
+                reason: "holds another packed model",
+                next: "choose an empty folder",
             });
         }
         match record.state {

@@ -26,9 +26,11 @@ const LARGEST_PIECE: usize = 64 << 20;
 pub enum ManifestError {
     /// It is of another version of the format.
     #[error(
-        "manifest.json has format version {found} and this software reads version \
-         {FORMAT_VERSION}: use a {} version of paligemma-web, or convert the model again",
-        if *found > FORMAT_VERSION { "newer" } else { "older" }
+        "manifest.json has format version {found}, this software, paligemma-web {}, reads \
+         version {FORMAT_VERSION}: use {} version of it, or convert the model again into an empty \
+         folder",
+        env!("CARGO_PKG_VERSION"),
+        if *found > FORMAT_VERSION { "a newer" } else { "an older" }
     )]
     Version {
         /// The version it has.
@@ -36,7 +38,9 @@ pub enum ManifestError {
     },
 
     /// It is not JSON of the right form, or contradicts itself.
-    #[error("manifest.json {reason}: fetch it again, or convert the model again")]
+    #[error(
+        "manifest.json {reason}: download it again, or convert the model again into an empty folder"
+    )]
     Malformed {
         /// What is wrong with it.
         reason: String,

@@ -29,7 +29,10 @@ pub enum PackedError {
     Manifest(#[from] ManifestError),
 
     /// A piece is not what it was, or not there.
-    #[error("piece {index} of the model is {what}: repair the model, or convert it again")]
+    #[error(
+        "{} of the packed model is {what}: download it again, or convert the model again",
+        Manifest::piece_file(*index)
+    )]
     Piece {
         /// Which.
         index: usize,
@@ -38,7 +41,7 @@ pub enum PackedError {
     },
 
     /// A side file is not what it was, or not there.
-    #[error("{path} of the model is {what}: repair the model, or convert it again")]
+    #[error("{path} of the packed model is {what}: download it again, or convert the model again")]
     File {
         /// Which.
         path: String,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
+use super::manifest::ManifestError;
 use super::plan::{ModelKey, Plan};
 use crate::digest::Digest;
 
@@ -39,6 +40,21 @@ pub enum StoreError {
     Damaged {
         /// What is damaged.
         what: String,
+    },
+
+    /// A packed model's manifest in a folder is of another version, or damaged.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+
+    /// A folder that cannot be written to as it is.
+    #[error("{what} {reason}: {next}")]
+    Folder {
+        /// Where.
+        what: String,
+        /// Why not.
+        reason: &'static str,
+        /// What a person can do.
+        next: &'static str,
     },
 
     /// Somebody else writes there.

@@ -172,3 +172,72 @@ fn a_wrong_use_is_explained() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("absent-folder"));
 }
+
+/// What shapes a picture does nothing without a token, so it is not taken in silence.
+#[test]
+fn a_picture_of_attention_needs_a_token() {
+    let (demo, picture) = (root("web/demo/model"), root("web/demo/samples/scene01.png"));
+    let files = [
+        "attention",
+        "--model",
+        path(&demo),
+        "--image",
+        path(&picture),
+    ];
+    for (option, value) in [
+        ("--out", "x.png"),
+        ("--layer", "0"),
+        ("--head", "0"),
+        ("--picture", "0"),
+    ] {
+        let output = paligemma(&[&files[..], &["--prompt", "x", option, value]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{option}: {said}");
+        assert!(said.contains("--token"), "{option}: {said}");
+    }
+}
+
+/// What transformers' processor writes to its log is said here too: on stderr, or in the object.
+#[test]
+fn what_is_probably_not_meant_is_remarked() {
+    let model = copy("no_image_seq_length");
+    let file = model.join("preprocessor_config.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let shorter = text.replace("\"image_seq_length\": 16,", "");
+    assert_ne!(shorter, text);
+    std::fs::write(&file, shorter).unwrap();
+    let sound = root("tests/fixtures/pg1_mqa/model");
+    let picture = image();
+    for (model, prompt, kinds) in [
+        (&sound, "caption en", &[][..]),
+        (&sound, "<bos>caption en", &["second_bos"]),
+        (&sound, "", &["no_text"]),
+        (&model, "<bos>", &["no_image_seq_length", "second_bos"]),
+    ] {
+        let files = ["run", "--model", path(model), "--image", path(&picture)];
+        let asked = ["--prompt", prompt, "--max-new-tokens", "1"];
+        let args = [&files[..], &asked].concat();
+        let object = paligemma(&[&args[..], &["--json"]].concat());
+        assert!(!String::from_utf8_lossy(&object.stderr).contains("paligemma: "));
+        let object: serde_json::Value = serde_json::from_slice(&object.stdout).unwrap();
+        let warnings = object["warnings"].as_array().unwrap();
+        let found: Vec<&str> = warnings
+            .iter()
+            .map(|warning| warning["kind"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, kinds, "{prompt:?}");
+
+        let plain = paligemma(&args);
+        assert_eq!(plain.status.code(), Some(0));
+        let said = String::from_utf8(plain.stderr).unwrap();
+        let said: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("paligemma: "))
+            .collect();
+        let texts: Vec<&str> = warnings
+            .iter()
+            .map(|warning| warning["text"].as_str().unwrap())
+            .collect();
+        assert_eq!(said, texts, "{prompt:?}");
+    }
+}

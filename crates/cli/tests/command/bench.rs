@@ -89,7 +89,7 @@ fn a_wrong_measurement_is_explained() {
     };
     let shapes = ["paligemma2-5b", "paligemma-3b-224", "paligemma2-28b-896"];
     refused(&["--shape", "paligemma2-5b"], &shapes);
-    refused(&[], &["--shape"]);
+    refused(&[], &["--shape", "--model"]);
     refused(
         &["--shape", "paligemma2-3b-224", "--layers", "0"],
         &["--layers", "0"],

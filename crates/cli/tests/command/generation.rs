@@ -93,6 +93,8 @@ fn drawn_and_searched_answers_are_those_of_the_fixtures() {
 fn options_out_of_range_or_at_odds_are_named() {
     for (more, part) in [
         (&["--temperature", "-1"][..], "temperature is -1"),
+        (&["--temperature", "1e-40"], "at least 1e-15"),
+        (&["--repetition-penalty", "1e-40"], "from 1e-6 to 1e6"),
         (&["--top-k", "0"], "top_k is 0"),
         (&["--top-p", "1.5"], "top_p is 1.5"),
         (&["--repetition-penalty", "0"], "repetition_penalty is 0"),
@@ -111,4 +113,32 @@ fn options_out_of_range_or_at_odds_are_named() {
         assert_eq!(output.status.code(), Some(2), "{more:?}: {said}");
         assert!(said.contains(part), "{part:?} in {said}");
     }
+}
+
+/// The least temperature and the extremes of the penalty leave logits numbers.
+#[test]
+fn the_ends_of_the_ranges_work() {
+    let greedy = json("scene10.png", "detect pig", &[]);
+    let cold = json(
+        "scene10.png",
+        "detect pig",
+        &["--temperature", "1e-15", "--seed", "1"],
+    );
+    assert_eq!(cold["token_ids"], greedy["token_ids"]);
+    for penalty in ["1e-6", "1e6"] {
+        let options = ["--temperature", "1e-15", "--repetition-penalty", penalty];
+        let more = [&options[..], &["--max-new-tokens", "4"]].concat();
+        json("scene10.png", "detect pig", &more);
+    }
+}
+
+/// Chat messages put the picture's place before their text, and so may anybody.
+#[test]
+fn a_prompt_that_places_its_picture_has_the_same_grammar_and_labels() {
+    let plain = run("scene01.png", "detect boat", &["--constrained"]);
+    assert!(plain.status.success());
+    let placed = run("scene01.png", "<image>detect boat", &["--constrained"]);
+    let said = String::from_utf8_lossy(&placed.stderr);
+    assert!(placed.status.success(), "{said}");
+    assert_eq!(placed.stdout, plain.stdout);
 }

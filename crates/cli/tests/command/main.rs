@@ -11,6 +11,7 @@ mod contract;
 mod documented;
 mod generation;
 mod masks;
+mod packed;
 mod tuning;
 
 use std::path::{Path, PathBuf};

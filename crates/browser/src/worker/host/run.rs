@@ -99,7 +99,10 @@ fn progress(id: u32, event: engine::Event) -> Option<Event> {
                 count,
             })
         }
-        engine::Event::Loading { .. } | engine::Event::Done { .. } => None,
+        // The page writes prompts of its own, and a checkpoint's files are not its visitor's.
+        engine::Event::Warning { .. }
+        | engine::Event::Loading { .. }
+        | engine::Event::Done { .. } => None,
     }
 }
 

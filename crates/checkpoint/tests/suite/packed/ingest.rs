@@ -185,7 +185,7 @@ fn a_damaged_piece_is_found_and_fetched_alone() {
     let kept = block_on(Kept::open(&shelf, key)).unwrap().unwrap();
     let error = block_on(kept.piece(2)).unwrap_err().to_string();
     assert!(
-        error.contains("piece 2") && error.contains("repair"),
+        error.contains("pieces/00002.bin") && error.contains("download it again"),
         "{error}"
     );
     let before = checkpoint.source().given();
@@ -287,7 +287,7 @@ fn a_folder_is_a_packed_model() {
     std::fs::write(&file, &bytes).unwrap();
     let error = block_on(packed.piece(3)).unwrap_err().to_string();
     assert!(
-        error.contains("piece 3") && error.contains("damaged"),
+        error.contains("pieces/00003.bin") && error.contains("damaged"),
         "{error}"
     );
     assert_eq!(

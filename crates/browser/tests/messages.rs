@@ -69,8 +69,13 @@ fn requests() -> Vec<Request> {
                 temperature: Some(0.5),
                 top_k: Some(u32::MAX),
                 top_p: Some(1.0),
-                seed: Some(0),
+                seed: Some(u64::MAX),
+                repetition_penalty: Some(1.25),
+                best_of: Some(1),
+                num_beams: Some(u32::MAX),
+                stop_ids: vec![0, 257_151],
                 constrained: true,
+                dedupe: Some(0.5),
             },
         },
         Request::Run {
@@ -319,6 +324,8 @@ fn what_is_not_a_message_is_a_problem() {
         r#"{"type":"load","id":1,"folder":["a"]}"#,
         r#"{"type":"run","id":1,"pictures":[{}],"prompt":"a","max_new_tokens":1}"#,
         r#"{"type":"run","id":1,"pictures":[],"prompt":"a","max_new_tokens":1,"generation":{"seed":-1}}"#,
+        r#"{"type":"run","id":1,"pictures":[],"prompt":"a","max_new_tokens":1,"generation":{"seed":"-1"}}"#,
+        r#"{"type":"run","id":1,"pictures":[],"prompt":"a","max_new_tokens":1,"generation":{"stop_ids":[-1]}}"#,
     ] {
         let problem = message::from_js::<Request>(parse(json)).unwrap_err();
         assert_eq!(problem.kind, ProblemKind::Internal, "{json}");

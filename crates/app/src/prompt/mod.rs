@@ -2,6 +2,7 @@
 
 pub(crate) mod kind;
 mod mask;
+mod panel;
 pub(crate) mod preset;
 pub(crate) mod settings;
 mod templates;
@@ -11,8 +12,8 @@ use leptos::prelude::*;
 use paligemma_scenes::{KINDS, Kind};
 
 use self::mask::MaskPanel;
+use self::panel::GenerationPanel;
 use self::preset::Task;
-use self::settings::GenerationSettings;
 use self::templates::Templates;
 use crate::models::Models;
 use crate::session::Session;
@@ -82,7 +83,7 @@ pub(crate) fn PromptPanel(
                 </button>
             </form>
             <Things page models />
-            <GenerationSettings page />
+            <GenerationPanel page />
             <MaskPanel page session />
             <Status page session />
         </section>

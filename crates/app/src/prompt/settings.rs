@@ -1,168 +1,390 @@
-//! How answers are generated: folded away, as the usual way needs none of it.
+//! How answers are generated: what the person chose, and what the worker is asked for.
 
-use leptos::prelude::*;
+use std::fmt;
+
 use paligemma_browser::protocol::Generation;
 
-use crate::state::Page;
+/// A field of the panel that takes text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Temperature,
+    TopK,
+    TopP,
+    Seed,
+    BestOf,
+    NumBeams,
+    RepetitionPenalty,
+    StopIds,
+    Dedupe,
+    MaxNewTokens,
+}
 
-/// What the person has chosen. Fields hold what was typed; what is no number counts as nothing.
+/// What a field takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    Number,
+    Count,
+    Seed,
+    Ids,
+}
+
+impl Field {
+    /// Of use only while tokens are drawn.
+    pub(super) const DRAWING: [Self; 4] = [Self::Temperature, Self::TopK, Self::TopP, Self::Seed];
+    /// The others.
+    pub(super) const MORE: [Self; 6] = [
+        Self::NumBeams,
+        Self::BestOf,
+        Self::RepetitionPenalty,
+        Self::Dedupe,
+        Self::StopIds,
+        Self::MaxNewTokens,
+    ];
+    const COUNT: usize = Self::DRAWING.len() + Self::MORE.len();
+
+    /// In the document.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Temperature => "temperature",
+            Self::TopK => "top-k",
+            Self::TopP => "top-p",
+            Self::Seed => "seed",
+            Self::BestOf => "best-of",
+            Self::NumBeams => "num-beams",
+            Self::RepetitionPenalty => "repetition-penalty",
+            Self::StopIds => "stop-ids",
+            Self::Dedupe => "dedupe",
+            Self::MaxNewTokens => "max-new-tokens",
+        }
+    }
+
+    /// On the page.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Temperature => "Temperature",
+            Self::TopK => "Top k",
+            Self::TopP => "Top p",
+            Self::Seed => "Seed",
+            Self::BestOf => "Best of",
+            Self::NumBeams => "Beams",
+            Self::RepetitionPenalty => "Repetition penalty",
+            Self::StopIds => "Stop ids",
+            Self::Dedupe => "Dedupe above",
+            Self::MaxNewTokens => "Max new tokens",
+        }
+    }
+
+    /// What it does, in a sentence.
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::Temperature => "Logits are divided by this: below 1 bolder, above 1 more various",
+            Self::TopK => "Draw from so many of the most probable tokens",
+            Self::TopP => "Draw from the fewest tokens whose probabilities sum to more than this",
+            Self::Seed => "The same seed draws the same answer",
+            Self::BestOf => "Draw so many answers and keep the most probable",
+            Self::NumBeams => "Follow so many answers at once and keep the most probable",
+            Self::RepetitionPenalty => {
+                "Above 1 makes tokens of the prompt and the answer less probable"
+            }
+            Self::StopIds => "Ids of tokens that end the answer, too",
+            Self::Dedupe => {
+                "Of boxes of one label that overlap by more than this (intersection over union), \
+                 keep the one with the highest score"
+            }
+            Self::MaxNewTokens => "Where an answer that has no end is cut",
+        }
+    }
+
+    /// What an empty field stands for.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::Temperature | Self::TopP => "1",
+            Self::BestOf | Self::NumBeams | Self::RepetitionPenalty => "1",
+            Self::TopK => "all",
+            Self::Seed => "0",
+            Self::StopIds => "none",
+            Self::Dedupe => "off",
+            Self::MaxNewTokens => "auto",
+        }
+    }
+
+    pub(super) fn takes(self) -> Takes {
+        match self {
+            Self::Temperature | Self::TopP | Self::RepetitionPenalty | Self::Dedupe => {
+                Takes::Number
+            }
+            Self::TopK | Self::BestOf | Self::NumBeams | Self::MaxNewTokens => Takes::Count,
+            Self::Seed => Takes::Seed,
+            Self::StopIds => Takes::Ids,
+        }
+    }
+}
+
+impl Takes {
+    /// What to write.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::Number => "Write a number, such as 0.7.",
+            Self::Count => "Write a whole number below 4294967296, in digits only.",
+            Self::Seed => "Write a whole number below 18446744073709551616, in digits only.",
+            Self::Ids => "Write ids, such as 1 108: whole numbers with spaces between.",
+        }
+    }
+}
+
+/// What the person has chosen. Fields hold what was typed; an empty one leaves its option out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     /// Draw tokens at random.
     pub(crate) draws: bool,
-    /// Only numbers as they were typed.
-    pub(crate) temperature: String,
-    pub(crate) top_k: String,
-    pub(crate) top_p: String,
-    pub(crate) seed: String,
     /// Hold answers to the grammar of boxes where the prompt asks for boxes.
     pub(crate) constrained: bool,
+    /// By field, in the order in which they are declared.
+    typed: [String; Field::COUNT],
+}
+
+/// What is asked of the worker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Asked {
+    /// How tokens are picked.
+    pub(crate) generation: Generation,
+    /// Most tokens to generate, where the person said so.
+    pub(crate) max_new_tokens: Option<u32>,
+}
+
+/// A field that holds something else than it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unreadable {
+    field: Field,
+    typed: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, typed } = self;
+        let advice = field.takes().advice();
+        write!(
+            f,
+            "{} is “{typed}” under Generation, which cannot be read. {advice}",
+            field.title()
+        )
+    }
 }
 
 impl Settings {
+    /// Takes what was typed into a field.
+    pub(crate) fn set(&mut self, field: Field, typed: String) {
+        self.typed[field as usize] = typed;
+    }
+
+    /// Whether a field is of use now.
+    pub(super) fn uses(&self, field: Field) -> bool {
+        self.draws || !Field::DRAWING.contains(&field)
+    }
+
+    /// Whether a field holds something that cannot be read, and is of use.
+    pub(super) fn is_wrong(&self, field: Field) -> bool {
+        let read = match field.takes() {
+            Takes::Number => self.read(field, number).err(),
+            Takes::Count => self.read(field, whole::<u32>).err(),
+            Takes::Seed => self.read(field, whole::<u64>).err(),
+            Takes::Ids => self.read(field, ids).err(),
+        };
+        read.is_some()
+    }
+
+    fn read<T>(&self, field: Field, parse: fn(&str) -> Option<T>) -> Result<Option<T>, Unreadable> {
+        let typed = self.typed[field as usize].trim();
+        if typed.is_empty() || !self.uses(field) {
+            return Ok(None);
+        }
+        let unreadable = || Unreadable {
+            field,
+            typed: typed.to_owned(),
+        };
+        parse(typed).ok_or_else(unreadable).map(Some)
+    }
+
     /// As the worker takes it; `has_boxes`: the prompt asks for boxes.
-    pub(crate) fn generation(&self, has_boxes: bool) -> Generation {
-        let drawn = match self.draws {
-            false => Generation::default(),
-            true => Generation {
-                temperature: number(&self.temperature),
-                top_k: number(&self.top_k),
-                top_p: number(&self.top_p),
+    ///
+    /// # Errors
+    /// The first field that cannot be read: nothing else is asked for in its place.
+    pub(crate) fn asked(&self, has_boxes: bool) -> Result<Asked, Unreadable> {
+        let seed = self.read(Field::Seed, whole)?;
+        Ok(Asked {
+            generation: Generation {
+                temperature: self.read(Field::Temperature, number)?,
+                top_k: self.read(Field::TopK, whole)?,
+                top_p: self.read(Field::TopP, number)?,
                 // Always there, so that drawing is on whatever else is left empty.
-                seed: Some(number(&self.seed).unwrap_or_default()),
-                constrained: false,
+                seed: self.draws.then(|| seed.unwrap_or_default()),
+                repetition_penalty: self.read(Field::RepetitionPenalty, number)?,
+                best_of: self.read(Field::BestOf, whole)?,
+                num_beams: self.read(Field::NumBeams, whole)?,
+                stop_ids: self.read(Field::StopIds, ids)?.unwrap_or_default(),
+                constrained: self.constrained && has_boxes,
+                dedupe: self.read(Field::Dedupe, number)?,
             },
+            max_new_tokens: self.read(Field::MaxNewTokens, whole)?,
+        })
+    }
+
+    /// `greedy`, `drawn, seed 7, best of 3`
+    pub(super) fn summary(&self) -> String {
+        let asked = match self.asked(true) {
+            Ok(asked) => asked,
+            Err(wrong) => return format!("{} cannot be read", wrong.field.title()),
         };
-        Generation {
-            constrained: self.constrained && has_boxes,
-            ..drawn
+        let it = asked.generation;
+        let several = |count: Option<u32>| count.filter(|&count| count != 1);
+        let ids = it.stop_ids.len();
+        let mut words: Vec<String> = [
+            it.seed.map(|seed| format!("drawn, seed {seed}")),
+            several(it.num_beams).map(|count| format!("{count} beams")),
+            several(it.best_of).map(|count| format!("best of {count}")),
+            it.repetition_penalty
+                .map(|penalty| format!("repetition penalty {penalty}")),
+            it.constrained.then(|| "constrained".to_owned()),
+            it.dedupe.map(|overlap| format!("dedupe above {overlap}")),
+            (ids > 0).then(|| format!("stop ids {ids}")),
+            asked.max_new_tokens.map(|most| format!("at most {most}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if it.seed.is_none() && several(it.num_beams).is_none() {
+            words.insert(0, "greedy".to_owned());
         }
-    }
-
-    /// `greedy`, `drawn, seed 7`
-    fn summary(&self) -> String {
-        let seed: u32 = number(&self.seed).unwrap_or_default();
-        let mut words = match self.draws {
-            true => format!("drawn, seed {seed}"),
-            false => "greedy".to_owned(),
-        };
-        if self.constrained {
-            words.push_str(", constrained");
-        }
-        words
+        words.join(", ")
     }
 }
 
-fn number<T: std::str::FromStr>(typed: &str) -> Option<T> {
-    typed.trim().parse().ok()
+/// Keyboards of many languages have a comma and no point.
+fn number(typed: &str) -> Option<f32> {
+    let number: f32 = typed.replace(',', ".").parse().ok()?;
+    number.is_finite().then_some(number)
 }
 
-/// The folded panel.
-#[component]
-pub(crate) fn GenerationSettings(
-    /// The page's state.
-    page: Page,
-) -> impl IntoView {
-    let settings = page.settings;
-    let draws = move || settings.with(|settings| settings.draws);
-    view! {
-        <details class="things" id="generation">
-            <summary>
-                "Generation: " {move || settings.with(Settings::summary)}
-            </summary>
-            <div class="settings">
-                <label class="wide">
-                    <input
-                        type="checkbox"
-                        name="draws"
-                        prop:checked=draws
-                        on:change=move |event| {
-                            settings.update(|it| it.draws = event_target_checked(&event));
-                        }
-                    />
-                    "Draw tokens at random"
-                </label>
-                <Number page name="temperature" title="Temperature" hint="1" get=|it| &mut it.temperature />
-                <Number page name="top-k" title="Top k" hint="all" get=|it| &mut it.top_k />
-                <Number page name="top-p" title="Top p" hint="1" get=|it| &mut it.top_p />
-                <Number page name="seed" title="Seed" hint="0" get=|it| &mut it.seed />
-                <label class="wide" title="Only boxes, masks and the things of the prompt, for detect and segment">
-                    <input
-                        type="checkbox"
-                        name="constrained"
-                        prop:checked=move || settings.with(|settings| settings.constrained)
-                        on:change=move |event| {
-                            settings.update(|it| it.constrained = event_target_checked(&event));
-                        }
-                    />
-                    "Hold boxes to their grammar"
-                </label>
-            </div>
-        </details>
-    }
+/// Without a comma, which might part thousands as well as tenths.
+fn whole<T: std::str::FromStr>(typed: &str) -> Option<T> {
+    typed.parse().ok()
 }
 
-/// A field for one number, of use only while tokens are drawn.
-#[component]
-fn Number(
-    page: Page,
-    name: &'static str,
-    title: &'static str,
-    hint: &'static str,
-    get: fn(&mut Settings) -> &mut String,
-) -> impl IntoView {
-    let settings = page.settings;
-    view! {
-        <label>
-            {title}
-            <input
-                type="text"
-                inputmode="decimal"
-                autocomplete="off"
-                name=name
-                placeholder=hint
-                disabled=move || !settings.with(|settings| settings.draws)
-                on:input=move |event| {
-                    settings.update(|it| *get(it) = event_target_value(&event));
-                }
-            />
-        </label>
-    }
+fn ids(typed: &str) -> Option<Vec<u32>> {
+    let between = |c: char| c.is_whitespace() || c == ',' || c == ';';
+    let ids = typed.split(between).filter(|id| !id.is_empty());
+    ids.map(whole).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn greedy_until_drawing_is_asked_for() {
+    fn with(draws: bool, typed: &[(Field, &str)]) -> Settings {
         let mut settings = Settings {
-            temperature: "0.7".into(),
-            seed: "9".into(),
+            draws,
             ..Settings::default()
         };
-        assert_eq!(settings.generation(true), Generation::default());
-        assert_eq!(settings.summary(), "greedy");
-        settings.draws = true;
-        let drawn = settings.generation(true);
-        assert_eq!((drawn.temperature, drawn.seed), (Some(0.7), Some(9)));
-        assert_eq!((drawn.top_k, drawn.top_p), (None, None));
-        assert_eq!(settings.summary(), "drawn, seed 9");
+        for (field, typed) in typed {
+            settings.set(*field, (*typed).to_owned());
+        }
+        settings
     }
 
     #[test]
-    fn what_is_no_number_counts_as_nothing_and_a_grammar_needs_boxes() {
-        let settings = Settings {
-            draws: true,
-            top_k: "many".into(),
-            seed: String::new(),
+    fn greedy_until_drawing_is_asked_for() {
+        let typed = [(Field::Temperature, "0.7"), (Field::Seed, "9")];
+        let greedy = with(false, &typed);
+        assert_eq!(greedy.asked(true).unwrap(), Asked::default());
+        assert_eq!(greedy.summary(), "greedy");
+        let drawn = with(true, &typed);
+        let it = drawn.asked(true).unwrap().generation;
+        assert_eq!((it.temperature, it.seed), (Some(0.7), Some(9)));
+        assert_eq!((it.top_k, it.top_p), (None, None));
+        assert_eq!(drawn.summary(), "drawn, seed 9");
+        let it = with(true, &[]).asked(true).unwrap().generation;
+        assert_eq!((it.temperature, it.seed), (None, Some(0)));
+    }
+
+    #[test]
+    fn every_option_is_asked_for() {
+        let mut settings = with(
+            true,
+            &[
+                (Field::Temperature, " 0,7 "),
+                (Field::TopK, "40"),
+                (Field::TopP, ".9"),
+                (Field::Seed, "18446744073709551615"),
+                (Field::BestOf, "3"),
+                (Field::NumBeams, "2"),
+                (Field::RepetitionPenalty, "1,25"),
+                (Field::StopIds, "1, 108;257151 7"),
+                (Field::Dedupe, "0.5"),
+                (Field::MaxNewTokens, "64"),
+            ],
+        );
+        settings.constrained = true;
+        let generation = Generation {
+            temperature: Some(0.7),
+            top_k: Some(40),
+            top_p: Some(0.9),
+            seed: Some(u64::MAX),
+            repetition_penalty: Some(1.25),
+            best_of: Some(3),
+            num_beams: Some(2),
+            stop_ids: vec![1, 108, 257_151, 7],
             constrained: true,
-            ..Settings::default()
+            dedupe: Some(0.5),
         };
-        let drawn = settings.generation(false);
-        assert_eq!((drawn.top_k, drawn.seed), (None, Some(0)));
-        assert!(!drawn.constrained);
-        assert!(settings.generation(true).constrained);
-        assert_eq!(settings.summary(), "drawn, seed 0, constrained");
+        let asked = settings.asked(true).unwrap();
+        assert_eq!(asked.generation, generation);
+        assert_eq!(asked.max_new_tokens, Some(64));
+        assert_eq!(
+            settings.summary(),
+            "drawn, seed 18446744073709551615, 2 beams, best of 3, repetition penalty 1.25, \
+             constrained, dedupe above 0.5, stop ids 4, at most 64"
+        );
+        // A grammar needs boxes.
+        assert!(!settings.asked(false).unwrap().generation.constrained);
+        let beams = with(false, &[(Field::NumBeams, "3"), (Field::BestOf, "1")]);
+        assert_eq!(beams.summary(), "3 beams");
+    }
+
+    #[test]
+    fn nothing_is_asked_for_in_place_of_what_cannot_be_read() {
+        for (field, typed) in [
+            (Field::Temperature, "warm"),
+            (Field::Temperature, "1.000,5"),
+            (Field::Temperature, "inf"),
+            (Field::TopP, "NaN"),
+            (Field::TopK, "many"),
+            (Field::TopK, "1,5"),
+            (Field::TopK, "4294967296"),
+            (Field::Seed, "18446744073709551616"),
+            (Field::Seed, "-1"),
+            (Field::BestOf, "1.0"),
+            (Field::NumBeams, "2 beams"),
+            (Field::RepetitionPenalty, "1e99"),
+            (Field::StopIds, "1 two"),
+            (Field::StopIds, "-1"),
+            (Field::Dedupe, "50%"),
+            (Field::MaxNewTokens, "-5"),
+        ] {
+            let settings = with(true, &[(field, typed)]);
+            let sentence = settings.asked(true).unwrap_err().to_string();
+            let begin = format!("{} is “{typed}”", field.title());
+            assert!(sentence.starts_with(&begin), "{sentence}");
+            assert!(sentence.ends_with(field.takes().advice()), "{sentence}");
+            assert!(settings.is_wrong(field));
+            let summary = format!("{} cannot be read", field.title());
+            assert_eq!(settings.summary(), summary);
+            for other in [Field::DRAWING.as_slice(), &Field::MORE].concat() {
+                assert_eq!(settings.is_wrong(other), other == field);
+            }
+        }
+        // A field that is of no use now keeps nobody.
+        let unused = with(false, &[(Field::Seed, "x")]);
+        assert!(!unused.is_wrong(Field::Seed));
+        assert_eq!(unused.asked(true).unwrap(), Asked::default());
     }
 }

@@ -25,6 +25,18 @@ impl Session {
         };
         self.page.clear_reply();
         self.page.reply.set(Some(Reply::to(prompt.clone())));
+        let has_boxes = preset::read(&prompt).is_some_and(|(task, _)| task.has_boxes());
+        let settings = self.page.settings.get_untracked();
+        let asked = match settings.asked(has_boxes) {
+            Ok(asked) => asked,
+            Err(unreadable) => {
+                let problem = Problem {
+                    kind: ProblemKind::Prompt,
+                    message: unreadable.to_string(),
+                };
+                return self.update_reply(|reply| reply.problem = Some(problem));
+            }
+        };
         self.page.running.set(Some(Stage::Asked));
         let turn = self.inner.try_update_value(|inner| {
             inner.run_turn += 1;
@@ -36,11 +48,9 @@ impl Session {
             }
         };
         let known = self.page.templates.get_untracked();
-        let limit = best_fit(known, &prompt).map_or(MAX_NEW_TOKENS, |it| it.max_new_tokens);
-        let has_boxes = preset::read(&prompt).is_some_and(|(task, _)| task.has_boxes());
-        let settings = self.page.settings.get_untracked();
-        let generation = settings.generation(has_boxes);
-        let id = client.run_with(&handles, &prompt, limit, generation, on_event);
+        let usual = best_fit(known, &prompt).map_or(MAX_NEW_TOKENS, |it| it.max_new_tokens);
+        let limit = asked.max_new_tokens.map_or(usual, |most| most as usize);
+        let id = client.run_with(&handles, &prompt, limit, asked.generation, on_event);
         self.inner.update_value(|inner| inner.run_id = Some(id));
     }
 

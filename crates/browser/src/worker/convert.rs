@@ -149,7 +149,8 @@ pub(super) fn detections(detections: &[engine::Detection], scores: &[f32]) -> Ve
 }
 
 pub(super) fn generation(generation: &Generation) -> engine::Generation {
-    let plain = engine::Sampling::default();
+    let (greedy, plain) = (engine::Generation::default(), engine::Sampling::default());
+    let count = |count: Option<u32>| count.map(|count| count as usize);
     let draws = generation.temperature.is_some()
         || generation.top_k.is_some()
         || generation.top_p.is_some()
@@ -157,12 +158,18 @@ pub(super) fn generation(generation: &Generation) -> engine::Generation {
     engine::Generation {
         sampling: draws.then(|| engine::Sampling {
             temperature: generation.temperature.unwrap_or(plain.temperature),
-            top_k: generation.top_k.map(|count| count as usize),
+            top_k: count(generation.top_k),
             top_p: generation.top_p.unwrap_or(plain.top_p),
-            seed: generation.seed.map_or(plain.seed, u64::from),
+            seed: generation.seed.unwrap_or(plain.seed),
         }),
+        repetition_penalty: generation
+            .repetition_penalty
+            .unwrap_or(greedy.repetition_penalty),
+        best_of: count(generation.best_of).unwrap_or(greedy.best_of),
+        num_beams: count(generation.num_beams).unwrap_or(greedy.num_beams),
+        stop_ids: generation.stop_ids.clone(),
         constrained: generation.constrained,
-        ..engine::Generation::default()
+        dedupe: generation.dedupe,
     }
 }
 
@@ -182,5 +189,75 @@ pub(super) fn answer(answer: engine::Answer) -> Answer {
             decode_ms: answer.timings.decode_ms,
             tokens_per_second: answer.timings.tokens_per_second,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the engine gets what a page asked for in a message.
+    fn sent(asked: &Generation) -> engine::Generation {
+        let message = serde_json::to_string(asked).unwrap();
+        let heard: Generation = serde_json::from_str(&message).unwrap();
+        assert_eq!(heard, *asked, "{message}");
+        generation(&heard)
+    }
+
+    #[test]
+    fn every_option_of_generation_reaches_the_engine() {
+        let asked = Generation {
+            temperature: Some(0.7),
+            top_k: Some(u32::MAX),
+            top_p: Some(0.5),
+            seed: Some(u64::MAX),
+            repetition_penalty: Some(1.25),
+            best_of: Some(3),
+            num_beams: Some(2),
+            stop_ids: vec![1, 257_151],
+            constrained: true,
+            dedupe: Some(0.25),
+        };
+        let wanted = engine::Generation {
+            sampling: Some(engine::Sampling {
+                temperature: 0.7,
+                top_k: Some(u32::MAX as usize),
+                top_p: 0.5,
+                seed: u64::MAX,
+            }),
+            repetition_penalty: 1.25,
+            best_of: 3,
+            num_beams: 2,
+            stop_ids: vec![1, 257_151],
+            constrained: true,
+            dedupe: Some(0.25),
+        };
+        assert_eq!(sent(&asked), wanted);
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_the_engine_has_it() {
+        let greedy = engine::Generation::default();
+        assert_eq!(sent(&Generation::default()), greedy);
+        let nothing: Generation = serde_json::from_str("{}").unwrap();
+        assert_eq!(generation(&nothing), greedy);
+        let seed = Generation {
+            seed: Some(0),
+            ..Generation::default()
+        };
+        let drawn = engine::Generation {
+            sampling: Some(engine::Sampling::default()),
+            ..greedy
+        };
+        assert_eq!(sent(&seed), drawn);
+    }
+
+    #[test]
+    fn a_seed_is_digits() {
+        for seed in ["7", "-1", r#""-1""#, r#""7x""#, r#""18446744073709551616""#] {
+            let message = format!(r#"{{"seed":{seed}}}"#);
+            let heard = serde_json::from_str::<Generation>(&message);
+            assert!(heard.is_err(), "{message}");
+        }
     }
 }

@@ -35,8 +35,9 @@ async fn a_model_is_measured_and_stays() {
             _ => None,
         })
         .collect();
-    assert_eq!(stages[..2], [[0, 4], [1, 4]]);
-    assert_eq!(stages.len(), 4);
+    // What suits the adapter comes first.
+    assert_eq!(stages[..2], [[0, 5], [1, 5]]);
+    assert_eq!(stages.len(), 5);
     assert!(measured.text.contains("the demo") && measured.warning.is_none());
     assert!(
         measured

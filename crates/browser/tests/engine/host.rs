@@ -358,8 +358,21 @@ async fn options_and_scores_travel() {
         constrained: true,
         ..Generation::default()
     };
-    desk.run_with(7, 2, "detect pig", constrained);
+    desk.run_with(7, 2, "detect pig", constrained.clone());
     assert_eq!(desk.answer_of(7).await.token_ids, greedy.token_ids);
+    // The engine says what does not go together.
+    let apart = Generation {
+        num_beams: Some(2),
+        ..constrained
+    };
+    desk.run_with(8, 2, "detect pig", apart);
+    let problem = desk.problem_of(8).await;
+    assert_eq!(problem.kind, ProblemKind::Prompt);
+    assert!(
+        problem.message.starts_with("num_beams does not go"),
+        "{}",
+        problem.message
+    );
 }
 
 #[wasm_bindgen_test]

@@ -69,7 +69,7 @@ fn Typed(page: Page, field: Field) -> impl IntoView {
         Takes::Ids => "text",
     };
     view! {
-        <div class="field">
+        <div class="setting">
             <label title=field.meaning()>
                 {field.title()}
                 <input

@@ -99,7 +99,7 @@ fn progress(id: u32, event: engine::Event) -> Option<Event> {
                 count,
             })
         }
-        // The page writes prompts of its own, and a checkpoint's files are not its visitor's.
+        // The page has no place for a warning; loading and the end have events of their own.
         engine::Event::Warning { .. }
         | engine::Event::Loading { .. }
         | engine::Event::Done { .. } => None,

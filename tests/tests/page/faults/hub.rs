@@ -78,7 +78,15 @@ async fn a_wrong_byte_is_found_by_the_files_hash() {
         }
         Outcome::Kept => panic!("kept with a wrong byte"),
     }
+    // Which of its bytes was wrong nobody knows: all of it comes again, once.
     let outcome = site.download(&source, Some(TOKEN), vec![]).await;
     assert!(matches!(outcome, Outcome::Kept), "{outcome:?}");
+    let size = std::fs::metadata(model().join(WEIGHTS)).unwrap().len();
+    let again: u64 = [&site.server, &site.other]
+        .map(|server| server.sent(WEIGHTS))
+        .iter()
+        .sum();
+    println!("{again} bytes of {size} once more");
+    assert!((size..=size + (256 << 10)).contains(&again), "{again}");
     site.close().await;
 }

@@ -9,6 +9,12 @@ use super::{Outcome, Site, WEIGHTS, folder, model};
 async fn what_cannot_be_used_is_told() {
     let site = Site::open().await;
     let source = folder(&site);
+    let outcome = site.download(&source, None, vec![]).await;
+    assert!(matches!(outcome, Outcome::Kept), "{outcome:?}");
+    let undisturbed = site.server.sent(WEIGHTS);
+    // The second attempt looks at the offer and at the header anew, and goes on where the first
+    // one stopped.
+    let looks = 2 * HEADER;
     let at = When::Byte(1_500_000);
     let status = |status| Fault::status(WEIGHTS, at, status);
     let size = std::fs::metadata(model().join(WEIGHTS)).unwrap().len() as usize;
@@ -18,11 +24,13 @@ async fn what_cannot_be_used_is_told() {
             vec![Fault::new(WEIGHTS, at, What::OtherRange(-100))],
             "network",
             "were asked for",
+            // The wrong bytes are sent, and not believed.
+            size as u64 + looks,
         ),
-        (vec![status(416)], "network", "ends before byte"),
-        (vec![status(401)], "token", "401"),
-        (vec![status(403)], "token", "403"),
-        (vec![status(404)], "network", "is not there"),
+        (vec![status(416)], "network", "ends before byte", looks),
+        (vec![status(401)], "token", "401", looks),
+        (vec![status(403)], "token", "403", looks),
+        (vec![status(404)], "network", "is not there", looks),
         (
             vec![
                 Fault::new(WEIGHTS, at, What::Cut(0)),
@@ -30,6 +38,8 @@ async fn what_cannot_be_used_is_told() {
             ],
             "changed",
             "has changed",
+            // Another version: nothing of the first is of use.
+            size as u64 + looks,
         ),
         // It never comes.
         (
@@ -40,9 +50,10 @@ async fn what_cannot_be_used_is_told() {
             )],
             "network",
             "503",
+            0,
         ),
     ];
-    for (faults, kind, words) in cases {
+    for (faults, kind, words, allowance) in cases {
         site.forget().await;
         match site.download(&source, None, faults).await {
             Outcome::Failed(is, message) => {
@@ -55,15 +66,25 @@ async fn what_cannot_be_used_is_told() {
             }
             Outcome::Kept => panic!("kept in spite of {words:?}"),
         }
+        let before = site.server.sent(WEIGHTS);
         // What had arrived of it is no hindrance.
         let outcome = site.download(&source, None, vec![]).await;
         assert!(
             matches!(outcome, Outcome::Kept),
             "after {words:?}: {outcome:?}"
         );
+        let more = (before + site.server.sent(WEIGHTS)).checked_sub(undisturbed);
+        println!("{words}: {more:?} bytes more");
+        assert!(
+            more.is_some_and(|more| more <= allowance),
+            "{words}: {more:?} of {allowance}"
+        );
     }
     site.close().await;
 }
+
+/// What is read of a file to have its header.
+const HEADER: u64 = 128 << 10;
 
 /// An object store that lets nobody list its files denies those that are not there.
 #[tokio::test]

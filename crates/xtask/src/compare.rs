@@ -5,22 +5,12 @@ use crate::places::Places;
 use crate::setup::{self, Need};
 use crate::shell::{self, run};
 use crate::steps::{
-    PAGE_PROFILE, PROFILE, checked, choose_vulkan, native_selection, webdriver_json,
+    PAGE_NEEDS, PAGE_PROFILE, PROFILE, build_page, checked, choose_vulkan, native_selection,
+    webdriver_json,
 };
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// What building the page as it is published and starting a browser take.
-const BROWSER_NEEDS: [Need; 7] = [
-    Need::WasmTarget,
-    Need::Trunk,
-    Need::WasmBindgen,
-    Need::Npm,
-    Need::WasmOpt,
-    Need::Chromium,
-    Need::Chromedriver,
-];
 
 /// Compiles our side as the tests are, so that nothing compiles twice; kernels are the same.
 const QUICK: &str = "--quick";
@@ -93,7 +83,7 @@ pub(crate) fn measure(places: &Places, place: Where, options: &[String]) -> Resu
 }
 
 fn in_a_browser(places: &Places, quick: bool) -> Result<Command> {
-    let tools = setup::prepare(places, &BROWSER_NEEDS)?;
+    let tools = setup::prepare(places, &PAGE_NEEDS)?;
     let browser = Browser::find()?;
     let dist = places.artifacts.join("compare-page");
     let profile: &[&str] = if quick {
@@ -101,12 +91,7 @@ fn in_a_browser(places: &Places, quick: bool) -> Result<Command> {
     } else {
         &PAGE_PROFILE
     };
-    run(tools
-        .trunk(places)?
-        .args(["build", "--locked", "--skip-version-check"])
-        .args(profile)
-        .arg("--dist")
-        .arg(&dist))?;
+    build_page(places, &tools, profile, &dist)?;
     let mut measurement = example(places)?;
     measurement
         .arg("browser")

@@ -6,21 +6,10 @@ use crate::places::Places;
 use crate::setup::{self, Need};
 use crate::shell::{self, run};
 use crate::steps::{
-    PAGE_PROFILE, PROFILE, checked, choose_vulkan, native_selection, webdriver_json,
+    PAGE_NEEDS, PAGE_PROFILE, PROFILE, build_page, checked, choose_vulkan, native_selection,
+    webdriver_json,
 };
 use anyhow::Result;
-
-/// What building the page, starting a browser and computing natively take.
-const NEEDS: [Need; 8] = [
-    Need::WasmTarget,
-    Need::Trunk,
-    Need::WasmBindgen,
-    Need::Npm,
-    Need::WasmOpt,
-    Need::Chromium,
-    Need::Chromedriver,
-    Need::Vulkan,
-];
 
 /// Builds the page and the command as they are published, and the measurement, which lives with
 /// the tests because this crate knows nothing of the product; runs it.
@@ -28,15 +17,11 @@ const NEEDS: [Need; 8] = [
 /// # Errors
 /// A build or a measurement that fails.
 pub(crate) fn measure(places: &Places, options: &[String]) -> Result<()> {
-    let tools = setup::prepare(places, &NEEDS)?;
+    let needs = [&PAGE_NEEDS[..], &[Need::Vulkan]].concat();
+    let tools = setup::prepare(places, &needs)?;
     let browser = Browser::find()?;
     let dist = places.artifacts.join("full-size-page");
-    run(tools
-        .trunk(places)?
-        .args(["build", "--locked", "--skip-version-check"])
-        .args(PAGE_PROFILE)
-        .arg("--dist")
-        .arg(&dist))?;
+    build_page(places, &tools, &PAGE_PROFILE, &dist)?;
     run(shell::cargo(places).args(["build", "--locked", "--release", "-p", "paligemma-cli"]))?;
     run(checked(places, "build")
         .args(native_selection())

@@ -17,6 +17,17 @@ pub(crate) const PROFILE: &str = "ci";
 /// How the page is built that people get, and the one that is tested end to end.
 pub(crate) const PAGE_PROFILE: [&str; 3] = ["--release", "--cargo-profile", "page"];
 
+/// What it takes to build that page and to open it in a browser.
+pub(crate) const PAGE_NEEDS: [Need; 7] = [
+    Need::WasmTarget,
+    Need::Trunk,
+    Need::WasmBindgen,
+    Need::Npm,
+    Need::WasmOpt,
+    Need::Chromium,
+    Need::Chromedriver,
+];
+
 /// What native clippy and native tests leave out of the workspace. Everything
 /// else is in, so that a new crate cannot be forgotten; the page's crates are,
 /// because what they compute without a browser is tested natively. Both
@@ -99,15 +110,7 @@ impl Step {
                 Need::Chromium,
                 Need::Chromedriver,
             ],
-            Self::Page => &[
-                Need::WasmTarget,
-                Need::Trunk,
-                Need::WasmBindgen,
-                Need::Npm,
-                Need::WasmOpt,
-                Need::Chromium,
-                Need::Chromedriver,
-            ],
+            Self::Page => &PAGE_NEEDS,
         }
     }
 }
@@ -278,12 +281,7 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
     let browser = Browser::find()?;
     let dist = places.artifacts.join("dist");
     let xtask = env::current_exe().context("cannot find xtask's own program")?;
-    run(tools
-        .trunk(places)?
-        .args(["build", "--locked", "--skip-version-check"])
-        .args(PAGE_PROFILE)
-        .arg("--dist")
-        .arg(&dist))?;
+    build_page(places, tools, &PAGE_PROFILE, &dist)?;
     run_tests(
         checked(places, "test")
             .args(native_selection())
@@ -297,6 +295,21 @@ fn page(places: &Places, tools: &Tools) -> Result<Tally> {
             )
             .env("CHROMEDRIVER", &browser.chromedriver),
     )
+}
+
+/// Builds the page into a folder.
+pub(crate) fn build_page(
+    places: &Places,
+    tools: &Tools,
+    profile: &[&str],
+    dist: &Path,
+) -> Result<()> {
+    run(tools
+        .trunk(places)?
+        .args(["build", "--locked", "--skip-version-check"])
+        .args(profile)
+        .arg("--dist")
+        .arg(dist))
 }
 
 pub(crate) fn native_selection() -> impl Iterator<Item = &'static str> {

@@ -293,6 +293,7 @@ mod tests {
         let answer = Answer {
             text: String::new(),
             token_ids: Vec::new(),
+            logprobs: Vec::new(),
             stopped,
             detections: detections.clone(),
             timings: Timings::default(),

@@ -422,6 +422,9 @@ pub struct Answer {
     pub text: String,
     /// Generated ids, without the end token.
     pub token_ids: Vec<u32>,
+    /// The natural logarithm of the probability of each generated token, of the end token too.
+    #[serde(default)]
+    pub logprobs: Vec<f32>,
     /// Why generation ended.
     pub stopped: Stopped,
     /// The objects in `text`.

@@ -223,6 +223,7 @@ fn events() -> Vec<Event> {
             answer: Answer {
                 text: "a cat".to_owned(),
                 token_ids: vec![0, 1, 257_151],
+                logprobs: vec![-0.25, -0.5, -3.0, -0.125],
                 stopped,
                 detections: detections(),
                 timings: Timings {

@@ -28,10 +28,12 @@ Usage: cargo xtask <command>
                                benches/MASKS.md (needs tests/oracle/setup.sh)
   quantizers                   measure how fast weights are packed, natively and in
                                headless Chromium
-  full-size                    take a checkpoint of the size of PaliGemma 2 3B, with
+  full-size [page --shape NAME [--layers N] [--tokens N]]
+                               take a checkpoint of the size of PaliGemma 2 3B, with
                                made-up weights, through the page, and those of other
                                sizes through the command; write benches/FULL_SIZE.md
-                               (20 GB of disk; hours where there is no GPU)
+                               (20 GB of disk; half an hour where there is no GPU).
+                               With `page` only one of that shape through the page
   compare browser|native [--shape NAME] [--runs N] [--tokens N] [--precision f32|q4]
                          [--engines A,B] [--model DIR] [--quick] [--out FILE]
                                measure our engine and its peers with one model and one

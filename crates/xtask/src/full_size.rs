@@ -32,15 +32,20 @@ pub(crate) fn measure(places: &Places, options: &[String]) -> Result<()> {
     };
     let example = program(&format!("{PROFILE}/examples"), "full_size");
     let mut measurement = shell::command(places, example);
+    // One part of it, or all.
+    match options.first() {
+        Some(part) if !part.starts_with("--") => measurement.args(options),
+        _ => measurement
+            .arg("all")
+            .arg("--image")
+            .arg(places.root.join("web/demo/samples/scene03.png"))
+            .arg("--table")
+            .arg(places.root.join("benches/FULL_SIZE.md"))
+            .args(options),
+    };
     measurement
-        .arg("all")
         .arg("--out")
         .arg(places.artifacts.join("full-size"))
-        .arg("--image")
-        .arg(places.root.join("web/demo/samples/scene03.png"))
-        .arg("--table")
-        .arg(places.root.join("benches/FULL_SIZE.md"))
-        .args(options)
         .env("PALIGEMMA_DIST", &dist)
         .env("PALIGEMMA_COMMAND", program("release", "paligemma"))
         .env(

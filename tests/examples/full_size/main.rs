@@ -18,7 +18,7 @@ use paligemma_tests::synthetic::{Options, Shape, Synthetic};
 
 const USAGE: &str = "Usage: full_size write --shape NAME --out DIR [--layers N]
        full_size speed --shape NAME [--layers N]
-       full_size page --shape NAME --out DIR [--recipe NAME] [--layers N]
+       full_size page --shape NAME --out DIR [--recipe NAME] [--layers N] [--tokens N]
        full_size all --out DIR --image FILE --table FILE
        full_size native --shape NAME --out DIR --image FILE [--recipe NAME] [--layers N]
 
@@ -32,7 +32,8 @@ const USAGE: &str = "Usage: full_size write --shape NAME --out DIR [--layers N]
   --shape      paligemma-3b-224, paligemma2-3b-224, paligemma2-10b-224 or paligemma2-28b-224
   --out DIR    folder for what is written, 10 GB of it and more
   --recipe     how weights are packed (q4)
-  --layers N   at most N layers in either tower, at their true widths (all)";
+  --layers N   at most N layers in either tower, at their true widths (all)
+  --tokens N   how long an answer is waited for; 0: the page is not asked (4)";
 
 /// The part of the table that is written by hand, its last.
 const WIDTHS: &str = "## A few layers at their true widths";
@@ -48,6 +49,7 @@ enum Command {
     Page {
         out: PathBuf,
         recipe: String,
+        tokens: usize,
     },
     Native {
         out: PathBuf,
@@ -71,8 +73,13 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::All { out, image, table } => all(&out, &image, &table),
-        Command::Page { out, recipe } => {
-            report(&out, page::through_the_page(shape, options, &recipe, &out))
+        Command::Page {
+            out,
+            recipe,
+            tokens,
+        } => {
+            let measured = page::through_the_page(shape, options, &recipe, &out, tokens);
+            report(&out, measured)
         }
         Command::Native { out, recipe, image } => {
             report(&out, page::natively(shape, options, &recipe, &out, &image))
@@ -92,6 +99,7 @@ fn arguments(args: impl IntoIterator<Item = String>) -> Result<(Command, Shape, 
     let name = args.next().unwrap_or_default();
     let (mut shape, mut out, mut options) = (None, None, Options::default());
     let (mut recipe, mut image, mut table) = ("q4".to_owned(), None, None);
+    let mut tokens = page::TOKENS;
     while let Some(arg) = args.next() {
         let mut value = || {
             args.next()
@@ -107,6 +115,11 @@ fn arguments(args: impl IntoIterator<Item = String>) -> Result<(Command, Shape, 
             "--recipe" => recipe = value()?,
             "--table" => table = Some(PathBuf::from(value()?)),
             "--image" => image = Some(PathBuf::from(value()?)),
+            "--tokens" => {
+                let given = value()?;
+                let parsed = given.parse();
+                tokens = parsed.map_err(|_| format!("`{given}` is no number of tokens."))?;
+            }
             "--layers" => {
                 let given = value()?;
                 let layers = given.parse().ok().filter(|&layers| layers > 0);
@@ -119,7 +132,11 @@ fn arguments(args: impl IntoIterator<Item = String>) -> Result<(Command, Shape, 
         ("write", Some(out)) => Command::Write(out),
         ("write", None) => return Err("`write` needs `--out`.".to_owned()),
         ("speed", _) => Command::Speed,
-        ("page", Some(out)) => Command::Page { out, recipe },
+        ("page", Some(out)) => Command::Page {
+            out,
+            recipe,
+            tokens,
+        },
         ("native", Some(out)) => Command::Native {
             out,
             recipe,
@@ -147,7 +164,7 @@ fn all(
 ) -> Result<(), Box<dyn Error>> {
     let options = Options::default();
     let second = Shape::PaliGemma2_3b;
-    let page = page::through_the_page(second, options, "q4", &out.join("page"))?;
+    let page = page::through_the_page(second, options, "q4", &out.join("page"), page::TOKENS)?;
     let native = page::natively(second, options, "q4", out, image)?;
     let first = page::natively(Shape::PaliGemma3b, options, "q4", out, image)?;
     let measured = table::Measured {

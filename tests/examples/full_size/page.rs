@@ -19,10 +19,33 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// The question, and how many tokens of the answer are compared.
 const PROMPT: &str = "caption en";
-const TOKENS: usize = 4;
+pub(crate) const TOKENS: usize = 4;
 
-/// An hour: software rendering computes a few billion operations a second.
+/// Hours: software rendering computes a few billion operations a second.
 const LONG: Duration = Duration::from_secs(3 * 3600);
+
+/// Reads every piece of the store, one after the other, and does nothing with it: what loading cannot
+/// be faster than by much.
+const READ_STORE: &str = "(() => {
+  const done = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const read = async () => {
+    const store = await done(indexedDB.open('paligemma-web'));
+    const pieces = () => store.transaction('pieces').objectStore('pieces');
+    const keys = await done(pieces().getAllKeys());
+    const started = performance.now();
+    let bytes = 0;
+    for (const key of keys) bytes += (await done(pieces().get(key))).byteLength;
+    const ms = performance.now() - started;
+    store.close();
+    return { bytes, ms };
+  };
+  probe.store = null;
+  read().then((found) => { probe.store = found; }, (error) => { probe.store = { error: `${error}` }; });
+  return true;
+})()";
 
 /// Does it, and prints and returns what was measured.
 pub(crate) fn through_the_page(
@@ -30,6 +53,7 @@ pub(crate) fn through_the_page(
     options: Options,
     recipe: &str,
     folder: &Path,
+    tokens: usize,
 ) -> Outcome<Value> {
     std::fs::create_dir_all(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -103,19 +127,26 @@ pub(crate) fn through_the_page(
         browser.until(&state("ready"), LONG).await?;
         report["second_load_ms"] = browser.value("probe.load_ms").await?;
         report["reload"] = memory(&mut browser).await?;
+        browser.value(READ_STORE).await?;
+        report["store"] = browser.until("probe.store", LONG).await?;
         keep(folder, &report)?;
-        println!("ask");
-        report["answer"] = ask(&mut browser).await?;
-        report["asking"] = memory(&mut browser).await?;
-        browser.screenshot(&folder.join("answered.png")).await?;
+        if tokens > 0 {
+            println!("ask");
+            report["answer"] = ask(&mut browser, tokens).await?;
+            report["asking"] = memory(&mut browser).await?;
+            browser.screenshot(&folder.join("answered.png")).await?;
+        }
         report["browser"] = browser.value("navigator.userAgent").await?;
         browser.close().await
     });
     let _ = std::fs::remove_dir_all(&profile);
     outcome?;
-    let ids = report["answer"]["token_ids"].as_array();
-    let ids: Vec<Value> = ids.into_iter().flatten().take(TOKENS).cloned().collect();
-    report["ids"] = json!(ids);
+    // It was stopped; a few more may have come.
+    for (short, field) in [("ids", "token_ids"), ("logprobs", "logprobs")] {
+        let all = report["answer"][field].as_array();
+        let first: Vec<Value> = all.into_iter().flatten().take(tokens).cloned().collect();
+        report[short] = json!(first);
+    }
     Ok(report)
 }
 
@@ -140,12 +171,12 @@ async fn memory(browser: &mut Browser) -> Outcome<Value> {
 }
 
 /// Asks, stops when there are enough tokens, and returns the answer.
-async fn ask(browser: &mut Browser) -> Outcome<Value> {
+async fn ask(browser: &mut Browser, tokens: usize) -> Outcome<Value> {
     browser
         .value("(probe.tokens = 0, probe.answer = null, true)")
         .await?;
     browser.ask(PROMPT).await?;
-    let enough = format!("probe.tokens >= {TOKENS} || probe.answer !== null");
+    let enough = format!("probe.tokens >= {tokens} || probe.answer !== null");
     browser.until(&enough, LONG).await?;
     if browser.value("probe.answer").await?.is_null() {
         browser.click("#stop").await?;
@@ -178,7 +209,14 @@ pub(crate) fn natively(
     println!("run");
     let started = Instant::now();
     let answer = run(Command::new(&command)
-        .args(["run", "--json", "--prompt", PROMPT, "--max-new-tokens"])
+        .args([
+            "run",
+            "--json",
+            "--logprobs",
+            "--prompt",
+            PROMPT,
+            "--max-new-tokens",
+        ])
         .arg(TOKENS.to_string())
         .arg("--model")
         .arg(&packed)

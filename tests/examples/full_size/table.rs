@@ -22,10 +22,11 @@ pub(crate) fn table(date: &str, measured: &Measured) -> String {
     } = measured;
     let mut out = format!(
         "# Published sizes\n\n\
-         Checkpoints with the configuration, tensor names, shapes and tokenizer size of the \
-         published ones, and made-up weights in bfloat16. Written by `cargo xtask full-size` on \
-         {date}, {}. Times are those of software rendering on a shared machine: they show that it \
-         works, not how fast it is.\n\n",
+         Checkpoints with the configuration, tensor names, shapes and tokenizer size of the published\n\
+         ones, and made-up weights in bfloat16. Written by `cargo xtask full-size` on {date},\n\
+         {}.\n\
+         Times are those of software rendering on a shared machine: they show that it works, not how\n\
+         fast it is.\n\n",
         machine()
     );
     out.push_str("## Through the page\n\n| | |\n|---|---|\n");
@@ -61,6 +62,14 @@ pub(crate) fn table(date: &str, measured: &Measured) -> String {
     row(
         "store to GPU after a reload, the hub gone",
         seconds(&page["second_load_ms"], 1e-3),
+    );
+    row(
+        "the pieces of the store read one by one, and nothing done with them",
+        format!(
+            "{} in {}",
+            gb(&page["store"]["bytes"]),
+            seconds(&page["store"]["ms"], 1e-3)
+        ),
     );
     let stages = [
         ("before (demo model)", "before"),
@@ -106,26 +115,36 @@ pub(crate) fn table(date: &str, measured: &Measured) -> String {
         "the same as the native command's",
         (page["ids"] == native["answer"]["token_ids"]).to_string(),
     );
-    for (what, stage) in [("vision", "vision_ms"), ("prefill", "prefill_ms")] {
+    row(
+        "largest difference of their log probabilities",
+        difference(&page["logprobs"], &native["answer"]["logprobs"]),
+    );
+    let stages = [
+        ("vision", "vision_ms"),
+        ("prefill", "prefill_ms"),
+        ("decode", "decode_ms"),
+    ];
+    for (what, stage) in stages {
         row(what, seconds(&page["answer"]["timings"][stage], 1e-3));
     }
     out.push_str(
-        "\nHeaps are what `performance.measureUserAgentSpecificMemory` says, which browsers answer when \
-         they collect garbage: the page's and the worker's, without the wasm memory, which has rows of its own. A renderer's resident set is everything in that process: the page, the worker, their \
-         wasm and JavaScript heaps, compiled code and what the browser itself needs there. What it \
-         has more than before is an upper bound of what the model added to both heaps.\n",
+        "\nHeaps are what `performance.measureUserAgentSpecificMemory` says, which browsers answer when\n\
+         they collect garbage: the page's and the worker's, without the wasm memory, which has rows of\n\
+         its own. A renderer's resident set is everything in that process: the page, the worker, their\n\
+         wasm and JavaScript heaps, compiled code and what the browser itself needs there. What it has\n\
+         more than before is an upper bound of what the model added to both heaps.\n",
     );
 
     out.push_str(
         "\n## Through the native command\n\n\
-         | checkpoint | recipe | convert | run | load | vision | prefill | ids | adapter |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         | checkpoint | recipe | convert | run | load | vision | prefill | decode | ids | adapter |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for run in std::iter::once(native).chain(others) {
         let timings = &run["answer"]["timings"];
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             text(&run["shape"]),
             text(&run["recipe"]),
             seconds(&run["convert_seconds"], 1.0),
@@ -133,6 +152,7 @@ pub(crate) fn table(date: &str, measured: &Measured) -> String {
             seconds(&timings["load_ms"], 1e-3),
             seconds(&timings["vision_ms"], 1e-3),
             seconds(&timings["prefill_ms"], 1e-3),
+            seconds(&timings["decode_ms"], 1e-3),
             run["answer"]["token_ids"],
             text(&run["answer"]["adapter"]["name"]),
         );
@@ -162,9 +182,26 @@ fn text(value: &Value) -> String {
 
 fn gb(value: &Value) -> String {
     match value.as_f64() {
+        Some(0.0) => "–".to_owned(),
         Some(bytes) if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
         Some(bytes) => format!("{:.0} MB", bytes / 1e6),
         None => "–".to_owned(),
+    }
+}
+
+/// The largest difference of two lists of the same length.
+fn difference(ours: &Value, theirs: &Value) -> String {
+    match (ours.as_array(), theirs.as_array()) {
+        (Some(ours), Some(theirs)) if ours.len() == theirs.len() && !ours.is_empty() => {
+            let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+            let pairs = ours.iter().zip(theirs);
+            let largest = pairs
+                .map(|(a, b)| (number(a) - number(b)).abs())
+                .max_by(f64::total_cmp)
+                .unwrap_or(f64::NAN);
+            format!("{largest:.1e}")
+        }
+        _ => "–".to_owned(),
     }
 }
 

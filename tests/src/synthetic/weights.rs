@@ -1,14 +1,17 @@
 //! The tensors of a published checkpoint, by the names of its files, and how large their values are.
 //!
-//! Matrices keep the variance of what goes through them. So that answers depend on the picture and
-//! the prompt and do not repeat the last token, the residual stream of the language model is made
-//! much larger by its layers than an embedding is.
+//! Matrices keep the variance of what goes through them. So that answers depend on the picture,
+//! the prompt and, in PaliGemma 2, on the tokens so far, the residual stream of the language model is made much
+//! larger by its layers than an embedding is, and its attention looks at few tokens: the average of
+//! all of them is nearly the same wherever it is taken from.
 
 use super::numbers::Numbers;
 use super::shape::{Dimensions, EMBEDDINGS, IMAGE, PATCH, VISION, VISION_INNER};
 
 /// What layers add to the residual stream, against what comes into their matrices.
 const GAIN: f64 = 3.0;
+/// What queries and keys are made larger by: logits of attention have a standard deviation of 3.
+const SHARPNESS: f64 = 1.732;
 /// Standard deviation of a text embedding as the model sees it, scaled by √hidden.
 const EMBEDDING: f64 = 0.3;
 /// Factor of the last norm: logits have a standard deviation of 3, and the largest near 13 feel
@@ -124,8 +127,11 @@ impl List {
             for &(norm, factor) in norms {
                 self.rms_norm(&format!("{layer}.{norm}"), hidden, factor);
             }
-            self.matrix(&format!("{layer}.self_attn.q_proj"), queries, hidden, 1.0);
-            self.matrix(&format!("{layer}.self_attn.k_proj"), keys, hidden, 1.0);
+            let sharp = [("q_proj", queries), ("k_proj", keys)];
+            for (name, outputs) in sharp {
+                let name = format!("{layer}.self_attn.{name}");
+                self.matrix(&name, outputs, hidden, SHARPNESS);
+            }
             self.matrix(&format!("{layer}.self_attn.v_proj"), keys, hidden, 1.0);
             self.matrix(&format!("{layer}.self_attn.o_proj"), hidden, queries, GAIN);
             self.matrix(&format!("{layer}.mlp.gate_proj"), inner, hidden, 1.0);

@@ -178,6 +178,7 @@ pub(super) fn answer(answer: engine::Answer) -> Answer {
         detections: detections(&answer.detections, &answer.scores),
         text: answer.text,
         token_ids: answer.token_ids,
+        logprobs: answer.logprobs,
         stopped: match answer.stopped {
             engine::Stopped::Eos => Stopped::Eos,
             engine::Stopped::Length => Stopped::Length,

@@ -111,6 +111,7 @@ fn nothing() -> Answer {
     Answer {
         text: String::new(),
         token_ids: Vec::new(),
+        logprobs: Vec::new(),
         stopped: Stopped::Cancelled,
         detections: Vec::new(),
         timings: Timings::default(),

@@ -11,8 +11,12 @@ const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
 /// Those that `shared/weight_wide.wesl` reads too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
-/// What else a shader may be resolved with: weights in larger words, a cache of 16-bit floats.
-const FEATURES: [&str; 2] = ["wide", "kv16"];
+/// Those that `matmul_half` multiplies with: their codes are exact in 16-bit floats.
+const HALF: [&str; 2] = ["q8", "q4"];
+
+/// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
+/// 16-bit floats or of bytes.
+const FEATURES: [&str; 4] = ["wide", "subgroups", "kv16", "kv8"];
 
 fn main() -> Result<(), String> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
@@ -35,20 +39,30 @@ fn main() -> Result<(), String> {
         let has_matvec = source.contains("package::shared::matvec");
         let mut variants = Vec::new();
         if source.contains("@if(kv16)") {
-            variants.extend([("", ""), ("", "kv16")]);
+            variants.extend([vec![], vec!["kv16"], vec!["kv8"]]);
+        } else if source.contains("enable f16;") {
+            variants.extend(HALF.map(|storage| vec![storage]));
         } else if has_matvec || source.contains("package::shared::weight") {
-            variants.extend(STORAGES.map(|storage| (storage, "")));
+            variants.extend(STORAGES.map(|storage| vec![storage]));
         } else {
-            variants.push(("", ""));
+            variants.push(vec![]);
         }
         if has_matvec {
-            variants.extend(WIDE.map(|storage| (storage, "wide")));
+            variants.extend(WIDE.map(|storage| vec![storage, "wide"]));
+            variants.extend(WIDE.map(|storage| vec![storage, "wide", "subgroups"]));
         }
-        for (storage, feature) in variants {
-            let parts = [name.as_str(), storage, feature];
-            let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-            let variant = parts.join("_");
-            let wgsl = resolve(&shaders, name, [storage, feature])?;
+        for features in variants {
+            let variant = [&[name.as_str()], &features[..]].concat().join("_");
+            let wgsl = resolve(&shaders, name, &features)?;
+            let storage = STORAGES.into_iter().find(|it| features.contains(it));
+            let needs = match (
+                features.contains(&"subgroups"),
+                wgsl.contains("enable f16;"),
+            ) {
+                (true, _) => "Some(Feature::Subgroups)",
+                (_, true) => "Some(Feature::F16)",
+                (false, false) => "None",
+            };
             let (bindings, size, folds) = reflect(&variant, &wgsl)?;
             let file = out_dir.join(format!("{variant}.wgsl"));
             fs::write(&file, &wgsl).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -58,12 +72,11 @@ fn main() -> Result<(), String> {
                 "/// `shaders/{name}.wesl`{}.\n\
                  pub static {constant}: Shader = Shader {{\n    name: {variant:?},\n    \
                  source: include_str!(concat!(env!(\"OUT_DIR\"), \"/{variant}.wgsl\")),\n    \
-                 workgroup_size: {size:?},\n    folds: {folds},\n    bindings: &[{}],\n}};\n",
-                if storage.is_empty() {
-                    String::new()
-                } else {
+                 workgroup_size: {size:?},\n    folds: {folds},\n    needs: {needs},\n    \
+                 bindings: &[{}],\n}};\n",
+                storage.map_or_else(String::new, |storage| {
                     format!(" over weights stored as {storage}")
-                },
+                }),
                 bindings.join(", "),
             );
             let _ = write!(all, "&{constant}, ");
@@ -76,7 +89,7 @@ fn main() -> Result<(), String> {
     fs::write(out_dir.join("shaders.rs"), rust).map_err(|e| e.to_string())
 }
 
-fn resolve(shaders: &Path, name: &str, features: [&str; 2]) -> Result<String, String> {
+fn resolve(shaders: &Path, name: &str, features: &[&str]) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(shaders);
     for known in STORAGES.into_iter().chain(FEATURES) {
         compiler.set_feature(known, features.contains(&known));
@@ -97,7 +110,9 @@ fn reflect(name: &str, wgsl: &str) -> Result<(Vec<String>, [u32; 3], bool), Stri
         .map_err(|e| format!("{name}: {}", e.emit_to_string(wgsl)))?;
     naga::valid::Validator::new(
         naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32
+            | naga::valid::Capabilities::SHADER_FLOAT16
+            | naga::valid::Capabilities::SUBGROUP,
     )
     .validate(&module)
     .map_err(|e| format!("{name}: {}", e.emit_to_string(wgsl)))?;

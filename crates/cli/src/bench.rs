@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use paligemma_engine::{
-    Bench, BenchOptions, BenchReport, CancelToken, ChosenBy, Engine, EngineError, Event, Folder,
-    GpuError, GpuOptions, LoadOptions, ModelOptions, Published, Recipe, Tune, Tuned,
+    Bench, BenchOptions, BenchReport, CachePrecision, CancelToken, ChosenBy, Engine, EngineError,
+    Event, Folder, GpuError, GpuOptions, LoadOptions, ModelOptions, Published, Recipe, Tune, Tuned,
 };
 use time::OffsetDateTime;
 
-use crate::args::recipe;
+use crate::args::{kv_cache, recipe};
 use crate::failure::{Failure, print, remark, whole};
 use crate::progress::Progress;
 use crate::tuning::{self, TuningArgs};
@@ -33,6 +33,9 @@ pub(crate) struct BenchArgs {
     /// model has its own
     #[arg(long, value_name = "NAME", value_parser = recipe)]
     recipe: Option<Recipe>,
+    /// Keep keys and values as f32, f16 or int8; without it f16 beside quantized weights, else f32
+    #[arg(long, value_name = "TYPE", value_parser = kv_cache)]
+    kv_cache: Option<CachePrecision>,
     /// Of a shape only so many layers of each tower, where the whole takes too long: the figures
     /// are then of such a model, and say so
     #[arg(long, value_name = "N", conflicts_with = "model")]
@@ -170,7 +173,7 @@ async fn of_shape(
             total_bytes,
         });
     };
-    let bench = Bench::made_up(shape, layers, &recipe, gpu, loading).await?;
+    let bench = Bench::made_up(shape, layers, &recipe, args.kv_cache, gpu, loading).await?;
     let cancel = CancelToken::default();
     let show = &mut |now: paligemma_engine::BenchProgress| progress.stage(now.stage);
     let report = bench.run(options, conditions(), &cancel, show).await?;
@@ -196,6 +199,7 @@ async fn of_model(
         gpu: gpu.clone(),
         model: ModelOptions {
             recipe: args.recipe.clone(),
+            cache: args.kv_cache,
             ..ModelOptions::default()
         },
         ..LoadOptions::default()

@@ -5,7 +5,7 @@ use paligemma_checkpoint::{
     Plan, Precision, Recipe, Source, Storage,
 };
 use paligemma_gpu::AdapterInfo;
-use paligemma_model::{CachePrecision, Misfit, ModelOptions, misfits};
+use paligemma_model::{Misfit, ModelOptions, misfits};
 
 use crate::engine::{ModelInfo, PREPROCESSOR_FILE, TOKENIZER_FILE, processor};
 use crate::error::EngineError;
@@ -215,13 +215,10 @@ fn in_decoder<'t>(
 
 /// With keys and values as they are kept beside these matrices.
 fn kv_cache_bytes(config: &Config, decoder: impl Iterator<Item = Precision>) -> u64 {
-    let bytes = match ModelOptions::default().cache_beside(decoder) {
-        CachePrecision::F32 => 4,
-        CachePrecision::F16 => 2,
-    };
     let text = &config.text;
-    let kv = text.num_key_value_heads * text.head_dim.next_multiple_of(4);
-    2 * bytes * text.num_hidden_layers as u64 * kv as u64 * tokens(config) as u64
+    let kept = ModelOptions::default().cache_beside(decoder);
+    let kv = text.num_key_value_heads * kept.head_bytes(text.head_dim);
+    2 * text.num_hidden_layers as u64 * kv as u64 * tokens(config) as u64
 }
 
 async fn has_weights<S: Source>(source: &S) -> Result<bool, EngineError> {

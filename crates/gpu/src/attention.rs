@@ -178,7 +178,11 @@ impl Recorder {
         q: &Tensor,
         cache: &KvCache,
     ) {
-        let shader = cache.pick([&shader::SPLIT_HEADS, &shader::SPLIT_HEADS_KV16]);
+        let shader = cache.pick([
+            &shader::SPLIT_HEADS,
+            &shader::SPLIT_HEADS_KV16,
+            &shader::SPLIT_HEADS_KV8,
+        ]);
         let (rows, q_rows) = (x.rows(), q.rows() / how.heads.max(1));
         let fits = how.fits(x, cache)
             && q.rows().is_multiple_of(how.heads.max(1))
@@ -233,7 +237,11 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
-        let shader = cache.pick([&shader::ATTENTION, &shader::ATTENTION_KV16]);
+        let shader = cache.pick([
+            &shader::ATTENTION,
+            &shader::ATTENTION_KV16,
+            &shader::ATTENTION_KV8,
+        ]);
         let rows = y.rows();
         let fits = how.heads > 0
             && q.rows() == how.heads * rows
@@ -292,7 +300,11 @@ impl Recorder {
         first_row: usize,
         y: &Tensor,
     ) {
-        let shader = cache.pick([&shader::ATTENTION_WEIGHTS, &shader::ATTENTION_WEIGHTS_KV16]);
+        let shader = cache.pick([
+            &shader::ATTENTION_WEIGHTS,
+            &shader::ATTENTION_WEIGHTS_KV16,
+            &shader::ATTENTION_WEIGHTS_KV8,
+        ]);
         let heads = how.heads.max(1);
         let (rows, written) = (q.rows() / heads, y.rows() / heads);
         let fits = how.heads > 0

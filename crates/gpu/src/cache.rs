@@ -1,5 +1,7 @@
 //! The key-value cache of a layer: how it is stored, copied, read and written.
 
+use std::fmt;
+
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::program::Recorder;
@@ -15,13 +17,18 @@ pub enum CachePrecision {
     /// 16-bit floats: half the memory and half of what a step of decoding reads of it. They are
     /// computed with as 32-bit floats.
     F16,
+    /// Signed bytes, and for each head of each position a 32-bit float that they are multiples of:
+    /// the largest magnitude over 127. About half of 16-bit floats; rounding is felt: up to
+    /// 1 / 254 of that magnitude.
+    Int8,
 }
 
 /// Keys and values of one layer: each `[kv_heads, capacity, head_dim]`, heads padded to a
 /// multiple of four.
 #[derive(Clone)]
 pub struct KvCache {
-    /// Keys, after rotary embedding. 16-bit floats are two to a column.
+    /// Keys, after rotary embedding. 16-bit floats are two to a column, bytes four, and behind
+    /// those comes what they are multiples of.
     pub keys: Tensor,
     /// Values.
     pub values: Tensor,
@@ -55,11 +62,38 @@ impl KvCache {
         self.head_dim.next_multiple_of(4)
     }
 
-    /// Of the kernels for 32 and for 16 bits the one for this cache.
-    pub(crate) fn pick(&self, [f32, f16]: [&'static Shader; 2]) -> &'static Shader {
+    /// Of the kernels for 32, 16 and 8 bits the one for this cache.
+    pub(crate) fn pick(&self, [f32, f16, int8]: [&'static Shader; 3]) -> &'static Shader {
         match self.precision {
             CachePrecision::F32 => f32,
             CachePrecision::F16 => f16,
+            CachePrecision::Int8 => int8,
+        }
+    }
+}
+
+impl fmt::Display for CachePrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+impl CachePrecision {
+    /// Bytes of a head of so many numbers.
+    #[must_use]
+    pub fn head_bytes(self, head_dim: usize) -> usize {
+        4 * self.head_words(head_dim.next_multiple_of(4))
+    }
+
+    fn head_words(self, padded: usize) -> usize {
+        match self {
+            Self::F32 => padded,
+            Self::F16 => padded / 2,
+            Self::Int8 => padded / 4 + 1,
         }
     }
 }
@@ -79,7 +113,7 @@ impl Gpu {
         let padded = head_dim.next_multiple_of(4);
         let (columns, stride) = match precision {
             CachePrecision::F32 => (head_dim, padded),
-            CachePrecision::F16 => (padded / 2, padded / 2),
+            other => (other.head_words(padded), other.head_words(padded)),
         };
         let rows = kv_heads * capacity;
         Ok(KvCache {
@@ -116,7 +150,8 @@ impl Gpu {
                 let row = head * to.capacity;
                 match to.precision {
                     CachePrecision::F32 => self.write(tensor, row, numbers)?,
-                    CachePrecision::F16 => self.write(tensor, row, &packed(numbers, to))?,
+                    CachePrecision::F16 => self.write(tensor, row, &halves(numbers, to))?,
+                    CachePrecision::Int8 => self.write(tensor, row, &bytes(numbers, to))?,
                 }
             }
         }
@@ -140,7 +175,8 @@ impl Gpu {
                 for row in head.chunks(columns).take(positions) {
                     match from.precision {
                         CachePrecision::F32 => out.extend_from_slice(row),
-                        CachePrecision::F16 => out.extend(unpacked(row, from.head_dim)),
+                        CachePrecision::F16 => out.extend(from_halves(row, from.head_dim)),
+                        CachePrecision::Int8 => out.extend(from_bytes(row, from.head_dim)),
                     }
                 }
             }
@@ -150,7 +186,7 @@ impl Gpu {
 }
 
 /// Rows of numbers as 16-bit floats, two to a word, in the bits of 32-bit floats.
-fn packed(numbers: &[f32], cache: &KvCache) -> Vec<f32> {
+fn halves(numbers: &[f32], cache: &KvCache) -> Vec<f32> {
     let mut words = Vec::new();
     for row in numbers.chunks(cache.head_dim.max(1)) {
         let half = |i: usize| {
@@ -164,13 +200,52 @@ fn packed(numbers: &[f32], cache: &KvCache) -> Vec<f32> {
     words
 }
 
-fn unpacked(words: &[f32], head_dim: usize) -> impl Iterator<Item = f32> {
+fn from_halves(words: &[f32], head_dim: usize) -> impl Iterator<Item = f32> {
     let halves = words.iter().flat_map(|word| {
         let bits = word.to_bits();
         [bits as u16, (bits >> 16) as u16]
     });
     let numbers = halves.map(|bits| half::f16::from_bits(bits).to_f32());
     numbers.take(head_dim)
+}
+
+/// Rows of numbers as bytes, four to a word, and what they are multiples of, in the bits of 32-bit
+/// floats: as `shaders/shared/bytes.wesl` does it.
+fn bytes(numbers: &[f32], cache: &KvCache) -> Vec<f32> {
+    let mut words = Vec::new();
+    for row in numbers.chunks(cache.head_dim.max(1)) {
+        let largest = row.iter().fold(0.0, |largest: f32, x| {
+            if largest.is_nan() || x.is_nan() {
+                f32::NAN
+            } else {
+                largest.max(x.abs())
+            }
+        });
+        let step = if largest.is_nan() {
+            f32::NAN
+        } else {
+            largest.min(f32::MAX) * (1.0 / 127.0)
+        };
+        let code = |i: usize| {
+            let code = (row.get(i).unwrap_or(&0.0) / step).round_ties_even();
+            code.clamp(-127.0, 127.0) as i8 as u8
+        };
+        let quads = (0..cache.padded_dim()).step_by(4);
+        words.extend(quads.map(|i| {
+            let codes = [code(i), code(i + 1), code(i + 2), code(i + 3)];
+            f32::from_bits(u32::from_le_bytes(codes))
+        }));
+        words.push(step);
+    }
+    words
+}
+
+fn from_bytes(words: &[f32], head_dim: usize) -> impl Iterator<Item = f32> {
+    let (step, codes) = words.split_last().unwrap_or((&0.0, &[]));
+    let codes = codes.iter().flat_map(|word| word.to_bits().to_le_bytes());
+    codes
+        .map(move |code| step * f32::from(code as i8))
+        .take(head_dim)
 }
 
 impl Recorder {

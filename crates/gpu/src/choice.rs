@@ -154,17 +154,19 @@ impl Gpu {
         }
     }
 
-    /// What a measurement depends on: back end, adapter, driver, how large a binding may be, and the
-    /// source of the kernels that are measured.
+    /// What a measurement depends on: back end, adapter, driver, how large a binding may be, how
+    /// large subgroups are, whether there are 16-bit floats, and the source of the kernels that are measured.
     #[must_use]
     pub fn adapter_key(&self) -> String {
         let info = self.info();
         format!(
-            "{} | {} | {} | bindings {} | kernels {:016x}",
+            "{} | {} | {} | bindings {} | subgroups {}{} | kernels {:016x}",
             info.backend,
             info.name,
             info.driver,
             info.max_binding_bytes,
+            self.0.subgroup_size,
+            if self.has_f16() { " | f16" } else { "" },
             kernels_digest()
         )
     }
@@ -175,7 +177,9 @@ fn kernels_digest() -> u64 {
     let kernels = [
         &shader::MATMUL_Q4,
         &shader::MATMUL_TILED_Q4,
+        &shader::MATMUL_HALF_Q4,
         &shader::MATVEC_Q4_WIDE,
+        &shader::MATVEC_Q4_WIDE_SUBGROUPS,
     ];
     let bytes = kernels.iter().flat_map(|shader| shader.source.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {

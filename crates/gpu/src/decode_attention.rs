@@ -73,7 +73,11 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
-        let shader = cache.pick([&shader::DECODE_ATTENTION, &shader::DECODE_ATTENTION_KV16]);
+        let shader = cache.pick([
+            &shader::DECODE_ATTENTION,
+            &shader::DECODE_ATTENTION_KV16,
+            &shader::DECODE_ATTENTION_KV8,
+        ]);
         let (heads, head_dim) = (layout.heads, layout.head_dim);
         let fits = layout.fits(x, cache)
             && x.rows() == 1

@@ -8,14 +8,16 @@ use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
 use crate::profile::Profile;
 use crate::shader::{Binding, Shader};
+#[cfg(target_arch = "wasm32")]
+use crate::subgroups;
 use crate::submit::Submission;
-use crate::variants::Variants;
+use crate::variants::{MatmulVariant, Variants};
 
 /// How to open a GPU.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
-    /// Ask only for WebGPU's default limits even when the adapter has more. Tests use this to
-    /// prove that the baseline suffices.
+    /// Ask only for WebGPU's default limits and for no optional feature even when the adapter has
+    /// more. Tests use this to prove that the baseline suffices.
     pub baseline_limits: bool,
     /// Upper bound for the bytes of one storage binding, below the adapter's own. Tests use this
     /// to force weights into shards.
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     pub(crate) variants: Cell<Variants>,
+    /// Invocations that every subgroup has at least; 0: there are no subgroups.
+    pub(crate) subgroup_size: u32,
     unchecked: bool,
     /// Where they came from.
     pub(crate) choice: RefCell<Choice>,
@@ -98,6 +102,18 @@ impl Gpu {
     /// # Errors
     /// No adapter, an adapter below WebGPU's default limits, or one that refuses to open.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let optional = Self::open_with(options, !options.baseline_limits).await;
+        match optional {
+            // Some list a feature, and refuse a device that has it.
+            Err(GpuError::DeviceRefused { .. }) if !options.baseline_limits => {
+                Self::open_with(options, false).await
+            }
+            other => other,
+        }
+    }
+
+    /// The same with or without what is optional.
+    async fn open_with(options: &GpuOptions, optional: bool) -> Result<Self, GpuError> {
         let adapter = choose(options.adapter.as_deref()).await?;
 
         let found = adapter.limits();
@@ -123,23 +139,40 @@ impl Gpu {
         if options.timestamps {
             features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         }
+        if optional {
+            let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+            features |= adapter.features() & wanted;
+        }
 
         let mut info = describe(&adapter);
-        let (device, queue) = adapter
-            .request_device(&wgpu::DeviceDescriptor {
-                label: Some("paligemma"),
-                required_features: features,
-                required_limits: limits.clone(),
-                ..Default::default()
-            })
-            .await
-            .map_err(|error| GpuError::DeviceRefused {
-                adapter: info.name.clone(),
-                detail: error.to_string(),
-            })?;
+        // What wgpu cannot ask a browser for is added to its request while it makes it.
+        #[cfg(target_arch = "wasm32")]
+        let addition = optional.then(subgroups::Addition::new);
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("paligemma"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        });
+        #[cfg(target_arch = "wasm32")]
+        drop(addition);
+        let (device, queue) = request.await.map_err(|error| GpuError::DeviceRefused {
+            adapter: info.name.clone(),
+            detail: error.to_string(),
+        })?;
         #[cfg(target_arch = "wasm32")]
         name_in_browser(&device, &mut info);
         info.features = feature_names(features);
+        #[cfg(target_arch = "wasm32")]
+        let subgroup_size = subgroups::size(&device);
+        #[cfg(not(target_arch = "wasm32"))]
+        let subgroup_size = match features.contains(wgpu::Features::SUBGROUP) {
+            true => adapter.get_info().subgroup_min_size,
+            false => 0,
+        };
+        if subgroup_size > 0 {
+            info.features.push("subgroups".to_owned());
+        }
         info.max_buffer_bytes = limits.max_buffer_size;
         // Bindings and row offsets are multiples of 256 bytes; a limit that is not (2 GiB - 1,
         // say) is rounded down.
@@ -173,6 +206,7 @@ impl Gpu {
             device,
             queue,
             variants: Cell::new(Variants::usual(&info)),
+            subgroup_size,
             unchecked: options.unchecked,
             choice: RefCell::new(Choice::usual(&info)),
             options: options.clone(),
@@ -194,11 +228,13 @@ impl Gpu {
     /// Which variants of the kernels are used on this adapter, in words.
     #[must_use]
     pub fn kernels(&self) -> String {
-        let choice = self.choice();
-        format!(
-            "{} ({}); baseline: f32, no optional feature",
-            choice.variants, choice.origin
-        )
+        let Choice { variants, origin } = self.choice();
+        let optional = variants.subgroups || variants.matmul == MatmulVariant::Half;
+        let tier = match optional {
+            true => "",
+            false => "; baseline: f32, no optional feature",
+        };
+        format!("{variants} ({origin}){tier}")
     }
 
     /// The first thing that went wrong behind our back, if any: WebGPU reports most errors
@@ -277,7 +313,10 @@ impl Gpu {
     fn module(&self, shader: &'static Shader) -> wgpu::ShaderModule {
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(shader.name),
-            source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+            source: wgpu::ShaderSource::Wgsl(match cfg!(target_arch = "wasm32") {
+                true => shader.source_for_browsers(),
+                false => shader.source.into(),
+            }),
         };
         if !self.0.unchecked {
             return self.0.device.create_shader_module(descriptor);
@@ -380,7 +419,10 @@ async fn choose(part: Option<&str>) -> Result<wgpu::Adapter, GpuError> {
 }
 
 fn feature_names(features: wgpu::Features) -> Vec<String> {
-    let known = [("timestamp-query", wgpu::Features::TIMESTAMP_QUERY)];
+    let known = [
+        ("timestamp-query", wgpu::Features::TIMESTAMP_QUERY),
+        ("shader-f16", wgpu::Features::SHADER_F16),
+    ];
     let used = known.iter().filter(|(_, flag)| features.contains(*flag));
     used.map(|(name, _)| (*name).to_owned()).collect()
 }

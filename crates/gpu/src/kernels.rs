@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::buffer::Buffer;
 use crate::error::GpuError;
-use crate::matrix::{Matrix, WeightShape};
+use crate::matrix::{Matrix, Matvec, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Shader};
 use crate::tensor::{Indices, Tensor};
@@ -25,6 +25,8 @@ pub struct Linear<'a> {
     pub accumulate: bool,
     /// The outputs go to some columns of a wider y, from this one on; what is beside them stays.
     pub first_column: Option<usize>,
+    /// Products of 32-bit floats, whatever variant is in force.
+    pub exact: bool,
 }
 
 #[repr(C)]
@@ -113,10 +115,11 @@ impl Recorder {
                 self.dispatch_matvec(w.kernels().matvec, resources, params, pairs, cost);
                 continue;
             }
-            let (shader, tile) = match self.gpu.variants().matmul {
-                MatmulVariant::Registers => (w.kernels().matmul, [32, 64]),
-                MatmulVariant::Tiled => (w.kernels().matmul_tiled, [64, 64]),
+            let variant = match (self.gpu.variants().matmul, then.exact) {
+                (MatmulVariant::Half, true) => MatmulVariant::Tiled,
+                (other, _) => other,
             };
+            let (shader, tile) = variant.of(&w.kernels());
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
             self.dispatch(shader, resources, params, groups, cost);
@@ -134,7 +137,7 @@ impl Recorder {
             && w.shard_count() == 1;
         if !fits {
             let detail = format!("[{}, {}]", w.rows(), w.columns());
-            return self.misfit(w.kernels().matvec_geglu, &[x, y], detail);
+            return self.misfit(w.kernels().matvec_geglu.plain, &[x, y], detail);
         }
         let params = LinearParams {
             rows: 1,
@@ -157,7 +160,7 @@ impl Recorder {
     /// Pairs of products, each by a team of invocations: so many here, so many of the whole matrix.
     fn dispatch_matvec(
         &mut self,
-        shader: &'static Shader,
+        kernel: Matvec,
         resources: Vec<Resource>,
         params: &[u8],
         [pairs, all_pairs]: [usize; 2],
@@ -172,6 +175,7 @@ impl Recorder {
         }
         let teams = (64 / lanes) as usize;
         let groups = [pairs.div_ceil(teams) as u64, 1, 1];
+        let shader = self.gpu.matvec(kernel, lanes);
         // By its number: names of what a shader imports are not kept.
         let lanes = ("1", f64::from(lanes));
         self.dispatch_with(shader, &[lanes], resources, params, groups, cost);

@@ -27,6 +27,8 @@ mod profile;
 mod program;
 mod readback;
 pub mod shader;
+#[cfg(target_arch = "wasm32")]
+mod subgroups;
 mod submit;
 mod tensor;
 mod tuning;

@@ -105,18 +105,33 @@ impl Matrix {
 pub(crate) struct Kernels {
     pub(crate) matmul: &'static Shader,
     pub(crate) matmul_tiled: &'static Shader,
-    pub(crate) matvec: &'static Shader,
-    pub(crate) matvec_geglu: &'static Shader,
+    pub(crate) matmul_half: Option<&'static Shader>,
+    pub(crate) matvec: Matvec,
+    pub(crate) matvec_geglu: Matvec,
     pub(crate) embed: &'static Shader,
 }
 
+/// A product of a single row, for every adapter and for those with subgroups.
+#[derive(Clone, Copy)]
+pub(crate) struct Matvec {
+    pub(crate) plain: &'static Shader,
+    pub(crate) subgroups: Option<&'static Shader>,
+}
+
 macro_rules! kernels {
-    ($matvec:ident, $geglu:ident, $matmul:ident, $tiled:ident, $embed:ident) => {
+    ($matvec:ident $(+ $matvec_subgroups:ident)?, $geglu:ident $(+ $geglu_subgroups:ident)?, $matmul:ident, $tiled:ident $(+ $half:ident)?, $embed:ident) => {
         Kernels {
             matmul: &shader::$matmul,
             matmul_tiled: &shader::$tiled,
-            matvec: &shader::$matvec,
-            matvec_geglu: &shader::$geglu,
+            matmul_half: [$(&shader::$half)?].first().copied(),
+            matvec: Matvec {
+                plain: &shader::$matvec,
+                subgroups: [$(&shader::$matvec_subgroups)?].first().copied(),
+            },
+            matvec_geglu: Matvec {
+                plain: &shader::$geglu,
+                subgroups: [$(&shader::$geglu_subgroups)?].first().copied(),
+            },
             embed: &shader::$embed,
         }
     };
@@ -137,11 +152,11 @@ pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
         (Precision::F16, _) => kernels!(MATVEC_F16, MATVEC_GEGLU_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
         (Precision::BF16, _) => kernels!(MATVEC_BF16, MATVEC_GEGLU_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),
         (Precision::Q8 { .. }, false) => kernels!(MATVEC_Q8, MATVEC_GEGLU_Q8, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
-        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE, MATVEC_GEGLU_Q8_WIDE, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
+        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8, EMBED_Q8),
         (Precision::Q4 { .. }, false) => kernels!(MATVEC_Q4, MATVEC_GEGLU_Q4, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
-        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE, MATVEC_GEGLU_Q4_WIDE, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
+        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4, EMBED_Q4),
         (Precision::Int4 { .. }, false) => kernels!(MATVEC_INT4, MATVEC_GEGLU_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
-        (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE, MATVEC_GEGLU_INT4_WIDE, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
+        (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE + MATVEC_INT4_WIDE_SUBGROUPS, MATVEC_GEGLU_INT4_WIDE + MATVEC_GEGLU_INT4_WIDE_SUBGROUPS, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
     }
 }
 

@@ -6,7 +6,6 @@ use crate::cache::CachePrecision;
 use crate::device::Gpu;
 use crate::matrix::BLOCK;
 use crate::shader::{self, Shader};
-use crate::variants::MatmulVariant;
 
 /// Kernels that every picture and every answer needs, whatever the weights are stored as.
 const COMMON: [&Shader; 13] = [
@@ -60,17 +59,21 @@ impl Gpu {
                 &shader::ATTENTION_KV16,
                 &shader::DECODE_ATTENTION_KV16,
             ]),
+            CachePrecision::Int8 => shaders.extend([
+                &shader::SPLIT_HEADS_KV8,
+                &shader::ATTENTION_KV8,
+                &shader::DECODE_ATTENTION_KV8,
+            ]),
         }
+        let lanes = self.variants().matvec_lanes;
+        let matvec = |kernel| self.matvec(kernel, lanes);
         for (precision, columns, role) in matrices {
             let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
-            let matmul = match self.variants().matmul {
-                MatmulVariant::Registers => kernels.matmul,
-                MatmulVariant::Tiled => kernels.matmul_tiled,
-            };
+            let (matmul, _) = self.variants().matmul.of(&kernels);
             let needed: &[&'static Shader] = match role {
                 MatrixRole::Rows => &[matmul],
-                MatrixRole::Both => &[matmul, kernels.matvec, kernels.matvec_geglu],
-                MatrixRole::Vocabulary => &[kernels.embed, kernels.matvec],
+                MatrixRole::Both => &[matmul, matvec(kernels.matvec), matvec(kernels.matvec_geglu)],
+                MatrixRole::Vocabulary => &[kernels.embed, matvec(kernels.matvec)],
             };
             for shader in needed {
                 if !shaders.iter().any(|other| other.name == shader.name) {
@@ -130,7 +133,7 @@ mod browser {
         let module = call(
             device,
             "createShaderModule",
-            &object(&[("code", shader.source.into())])?,
+            &object(&[("code", (*shader.source_for_browsers()).into())])?,
         )?;
         let entries = Array::new();
         for (binding, kind) in shader.bindings {

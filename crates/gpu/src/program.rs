@@ -54,6 +54,14 @@ impl Program {
         let dispatch = |step: &&Step| matches!(step, Step::Dispatch { .. });
         self.steps.iter().filter(dispatch).count()
     }
+
+    /// Names of the kernels that are dispatched, in order.
+    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Dispatch { shader, .. } => Some(shader.name),
+            Step::Copy { .. } => None,
+        })
+    }
 }
 
 /// Records a [`Program`]. The functions that record kernels are in `kernels.rs`.

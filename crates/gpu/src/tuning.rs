@@ -87,7 +87,7 @@ impl Shapes {
 }
 
 impl Gpu {
-    /// Tries the kernels there are on this device, at most a second on a GPU, and sets the ones that
+    /// Tries the kernels there are on this device, a second or so on a GPU, and sets the ones that
     /// suit it: those that agree with the plainest, and are faster than the usual choice by more
     /// than one run differs from the next.
     ///
@@ -110,8 +110,12 @@ impl Gpu {
 
         let [rows, columns] = shapes.matmul;
         let many = [Product::new(self, rows, [columns, columns], 1)?];
-        let variants = [MatmulVariant::Registers, MatmulVariant::Tiled];
-        let variants = variants.map(|matmul| Variants { matmul, ..usual });
+        let mut variants = vec![MatmulVariant::Registers, MatmulVariant::Tiled];
+        variants.extend(self.has_f16().then_some(MatmulVariant::Half));
+        let variants: Vec<Variants> = variants
+            .into_iter()
+            .map(|matmul| Variants { matmul, ..usual })
+            .collect();
         // Neither kernel here nor below uses workgroup memory.
         let plain = variants[0];
         let until = started + shapes.most / 2;
@@ -123,12 +127,27 @@ impl Gpu {
             .flat_map(|pair| [([rows, columns], 2 * pair), ([columns, rows], 2 * pair + 1)])
             .map(|(shape, seed)| Product::new(self, 1, shape, seed + 2))
             .collect::<Result<_, _>>()?;
-        let variants = shapes.lanes.map(|matvec_lanes| Variants {
+        let with = |matvec_lanes, subgroups| Variants {
             matvec_lanes,
+            subgroups,
             ..usual
-        });
+        };
+        let fits = |lanes: &u32| *lanes > 1 && *lanes <= self.0.subgroup_size;
+        let variants: Vec<Variants> = shapes
+            .lanes
+            .into_iter()
+            .map(|lanes| with(lanes, false))
+            .chain(
+                shapes
+                    .lanes
+                    .into_iter()
+                    .filter(fits)
+                    .map(|lanes| with(lanes, true)),
+            )
+            .collect();
         let plain = Variants {
             matvec_lanes: 1,
+            subgroups: false,
             ..usual
         };
         let until = started + shapes.most;
@@ -137,7 +156,7 @@ impl Gpu {
         Ok(Tuning {
             variants: Variants {
                 matmul: best(&matmul, usual).matmul,
-                matvec_lanes: best(&matvec, usual).matvec_lanes,
+                ..best(&matvec, usual)
             },
             matmul,
             matvec,
@@ -242,7 +261,8 @@ impl Product {
     /// All orders of summing give the same bits: a weight is a multiple of its scales' last digit,
     /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is of integers up to 2. So
     /// every partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216
-    /// terms of either sign, each around 2^13.3, it is around 2^20.
+    /// terms of either sign, each around 2^13.3, it is around 2^20. Of products of 16-bit floats, which
+    /// are scaled after 32 of them, it is an integer of at most 8 · 2 · 32 = 2^9 < 2^11.
     fn new(gpu: &Gpu, rows: usize, shape: [usize; 2], seed: u32) -> Result<Self, GpuError> {
         let w = gpu.matrix("tuning weights", shape[0], shape[1], PRECISION)?;
         let x = gpu.tensor("tuning inputs", rows, shape[1])?;
@@ -306,6 +326,7 @@ mod tests {
     const USUAL: Variants = Variants {
         matmul: MatmulVariant::Tiled,
         matvec_lanes: 32,
+        subgroups: false,
     };
 
     fn candidate(matvec_lanes: u32, agrees: bool, ms: Option<f64>) -> Candidate {

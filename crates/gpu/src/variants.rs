@@ -6,6 +6,8 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::device::{AdapterInfo, Gpu};
+use crate::matrix::{Kernels, Matvec};
+use crate::shader::Shader;
 
 /// Most invocations that share an output.
 const MOST_LANES: u32 = 64;
@@ -18,9 +20,26 @@ pub enum MatmulVariant {
     Registers,
     /// Tiles in workgroup memory, from which registers are filled.
     Tiled,
+    /// The same with products of 16-bit floats, summed 32 inputs at a time, where weights are
+    /// quantized and an adapter has such arithmetic; else as [`MatmulVariant::Tiled`]. Inputs and
+    /// sums of 32 products are rounded to 16 bits: about a thousandth of the result, a sixth of what
+    /// rounding weights to `q8` costs.
+    Half,
 }
 
-/// The kernels that an adapter gets. Every one computes the same.
+impl MatmulVariant {
+    /// The kernel for one way of storing weights, and the outputs and rows of its workgroups.
+    pub(crate) fn of(self, kernels: &Kernels) -> (&'static Shader, [usize; 2]) {
+        match (self, kernels.matmul_half) {
+            (Self::Registers, _) => (kernels.matmul, [32, 64]),
+            (Self::Half, Some(half)) => (half, [64, 64]),
+            (Self::Tiled, _) | (Self::Half, None) => (kernels.matmul_tiled, [64, 64]),
+        }
+    }
+}
+
+/// The kernels that an adapter gets. Every one computes the same, but for what
+/// [`MatmulVariant::Half`] rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variants {
     /// Products of many rows.
@@ -28,6 +47,9 @@ pub struct Variants {
     /// Invocations that share an output of a product of a single row: a power of two up to 64.
     /// Products with few outputs get more.
     pub matvec_lanes: u32,
+    /// Those invocations sum through subgroups, on an adapter that has them and where they are no
+    /// more than one has; else through workgroup memory.
+    pub subgroups: bool,
 }
 
 impl Variants {
@@ -38,12 +60,14 @@ impl Variants {
             true => Self {
                 matmul: MatmulVariant::Registers,
                 matvec_lanes: 1,
+                subgroups: false,
             },
             // A row of 2304 inputs is 72 chunks of 32: enough for 32 invocations, each with several
             // loads under way.
             false => Self {
                 matmul: MatmulVariant::Tiled,
                 matvec_lanes: 32,
+                subgroups: false,
             },
         }
     }
@@ -52,8 +76,8 @@ impl Variants {
 /// A text that names no variants.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "`{text}` names no kernels of this version; they are `registers` or `tiled`, and `lanes=` with a \
-     power of two up to {MOST_LANES}, as in `tiled lanes=32`"
+    "`{text}` names no kernels of this version; they are `registers`, `tiled` or `half`, `lanes=` with \
+     a power of two up to {MOST_LANES}, and perhaps `subgroups`, as in `tiled lanes=32 subgroups`"
 )]
 pub struct UnknownVariants {
     /// It.
@@ -65,6 +89,7 @@ impl fmt::Display for MatmulVariant {
         f.pad(match self {
             Self::Registers => "registers",
             Self::Tiled => "tiled",
+            Self::Half => "half",
         })
     }
 }
@@ -72,7 +97,16 @@ impl fmt::Display for MatmulVariant {
 /// `tiled lanes=32`: a form to keep, which [`FromStr`] reads again.
 impl fmt::Display for Variants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lanes={}", self.matmul, self.matvec_lanes)
+        write!(f, "{} {}", self.matmul, self.matvec())
+    }
+}
+
+impl Variants {
+    /// What is chosen for a single row, in words.
+    #[must_use]
+    pub fn matvec(&self) -> String {
+        let subgroups = if self.subgroups { " subgroups" } else { "" };
+        format!("lanes={}{subgroups}", self.matvec_lanes)
     }
 }
 
@@ -85,13 +119,19 @@ impl FromStr for Variants {
             let matmul = match matmul {
                 "registers" => MatmulVariant::Registers,
                 "tiled" => MatmulVariant::Tiled,
+                "half" => MatmulVariant::Half,
                 _ => return None,
+            };
+            let (lanes, subgroups) = match lanes.strip_suffix(" subgroups") {
+                Some(lanes) => (lanes, true),
+                None => (lanes, false),
             };
             let matvec_lanes: u32 = lanes.strip_prefix("lanes=")?.parse().ok()?;
             let known = matvec_lanes.is_power_of_two() && matvec_lanes <= MOST_LANES;
             let variants = Self {
                 matmul,
                 matvec_lanes,
+                subgroups,
             };
             // One text for each, so that what is kept can be compared: no sign, no leading zero.
             (known && variants.to_string() == text).then_some(variants)
@@ -110,7 +150,7 @@ impl Gpu {
     }
 
     /// Chooses other kernels for what is recorded from now on. `matvec_lanes` is rounded to what
-    /// there is.
+    /// there is; what needs a feature that is not in use becomes what needs none.
     pub fn set_variants(&self, variants: Variants) {
         let lanes = variants
             .matvec_lanes
@@ -118,8 +158,37 @@ impl Gpu {
             .next_power_of_two();
         self.0.variants.set(Variants {
             matvec_lanes: lanes,
-            ..variants
+            subgroups: variants.subgroups && self.0.subgroup_size > 0,
+            matmul: match variants.matmul {
+                MatmulVariant::Half if !self.has_f16() => MatmulVariant::Tiled,
+                other => other,
+            },
         });
+    }
+
+    /// Whether arithmetic of 16-bit floats is in use.
+    #[must_use]
+    pub fn has_f16(&self) -> bool {
+        self.0
+            .device
+            .features()
+            .contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// Invocations that every subgroup has at least; 0: there are no subgroups.
+    #[must_use]
+    pub fn subgroup_size(&self) -> u32 {
+        self.0.subgroup_size
+    }
+
+    /// The kernel with which so many invocations share an output.
+    pub(crate) fn matvec(&self, kernel: Matvec, lanes: u32) -> &'static Shader {
+        let variants = self.variants();
+        let fits = lanes > 1 && lanes <= self.0.subgroup_size;
+        // As many as were measured, and found to be neighbours.
+        let wanted = variants.subgroups && lanes == variants.matvec_lanes;
+        let subgroups = kernel.subgroups.filter(|_| fits && wanted);
+        subgroups.unwrap_or(kernel.plain)
     }
 }
 
@@ -129,20 +198,33 @@ mod tests {
 
     #[test]
     fn variants_survive_as_text() {
-        for matmul in [MatmulVariant::Registers, MatmulVariant::Tiled] {
+        for matmul in [
+            MatmulVariant::Registers,
+            MatmulVariant::Tiled,
+            MatmulVariant::Half,
+        ] {
             for matvec_lanes in [1, 2, 4, 8, 16, 32, 64] {
-                let variants = Variants {
-                    matmul,
-                    matvec_lanes,
-                };
-                assert_eq!(variants.to_string().parse(), Ok(variants));
+                for subgroups in [false, true] {
+                    let variants = Variants {
+                        matmul,
+                        matvec_lanes,
+                        subgroups,
+                    };
+                    assert_eq!(variants.to_string().parse(), Ok(variants));
+                }
             }
         }
         let kept = Variants {
             matmul: MatmulVariant::Tiled,
             matvec_lanes: 32,
+            subgroups: false,
         };
         assert_eq!(kept.to_string(), "tiled lanes=32");
+        let kept = Variants {
+            subgroups: true,
+            ..kept
+        };
+        assert_eq!(kept.to_string(), "tiled lanes=32 subgroups");
     }
 
     #[test]
@@ -164,6 +246,10 @@ mod tests {
             "tiled lanes=32 ",
             "Tiled lanes=32",
             "tiled lanes=32 f16",
+            "tiled lanes=32  subgroups",
+            "tiled lanes=32 subgroups ",
+            "tiled subgroups lanes=32",
+            "tiled subgroups",
             "subgroups lanes=32",
         ] {
             let refused = text.parse::<Variants>().expect_err(text);

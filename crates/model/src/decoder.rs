@@ -21,7 +21,7 @@ const WIDE_BYTES: usize = 64 << 20;
 pub(crate) struct Decoder {
     config: TextConfig,
     windows: bool,
-    cache: CachePrecision,
+    pub(crate) cache: CachePrecision,
     embed_tokens: Matrix, // [vocabulary, hidden], also the head when tied
     lm_head: Option<Matrix>,
     layers: Vec<Layer>,
@@ -332,7 +332,11 @@ impl Decoder {
 
     /// Records head and soft cap: the logits of `normed` rows, `[rows, vocabulary]`.
     pub(crate) fn record_head(&self, r: &mut Recorder, normed: &Tensor, logits: &Tensor) {
-        r.linear(normed, self.head(), Linear::default(), logits);
+        let then = Linear {
+            exact: true,
+            ..Linear::default()
+        };
+        r.linear(normed, self.head(), then, logits);
         if let Some(cap) = self.config.final_logit_softcapping {
             r.soft_cap(logits, cap as f32);
         }

@@ -20,7 +20,8 @@ pub struct ModelOptions {
     /// Precision of each part's weights; none: as they are stored. A packed model has its own.
     pub recipe: Option<Recipe>,
     /// How keys and values of the decoder are kept; none: as 16-bit floats where the decoder's
-    /// weights are quantized, else as 32-bit floats, with which everything is exact.
+    /// weights are quantized, else as 32-bit floats, with which everything is exact. Bytes take
+    /// about half of 16-bit floats, and are felt a little.
     pub cache: Option<CachePrecision>,
 }
 
@@ -132,6 +133,12 @@ impl PaliGemma {
     #[must_use]
     pub fn sizes(&self) -> &WeightSizes {
         &self.sizes
+    }
+
+    /// How the decoder's keys and values are kept.
+    #[must_use]
+    pub fn cache_precision(&self) -> CachePrecision {
+        self.decoder.cache
     }
 
     /// Encodes one picture. `pixel_values` is `[3, image_size, image_size]` in \[-1, 1\].

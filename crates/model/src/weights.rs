@@ -1,6 +1,7 @@
 use std::collections::HashMap;
+use std::pin::pin;
 
-use futures_util::future;
+use futures_util::{StreamExt, future, stream};
 use paligemma_checkpoint::{
     Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage, pack,
 };
@@ -17,6 +18,10 @@ const PIECE: usize = 16 << 20;
 /// Bytes handed to the GPU before it is waited for: uploads are staged, and the staging must not
 /// grow with the model.
 const IN_FLIGHT: u64 = 64 << 20;
+
+/// Pieces that are read and checked at a time, while one before them is uploaded: a store, a hash
+/// and a GPU each wait for nobody else.
+const AHEAD: usize = 3;
 
 /// What the names of the decoder's layers begin with.
 const LAYERS: &str = "language_model.model.layers.";
@@ -142,17 +147,16 @@ impl Weights {
     {
         let plan = &pieces.manifest().plan;
         let count = plan.pieces();
-        let read = async |index| match index < count {
-            true => pieces.piece(index).await.map(Some),
-            false => Ok(None),
-        };
+        let reads = stream::iter(0..count).map(|index| pieces.piece(index));
+        let mut read = pin!(reads.buffered(AHEAD));
         let mut loaded = 0;
         let mut in_flight = 0;
-        let mut next = read(0).await.map_err(CheckpointError::from)?;
+        let mut next = read.next().await;
         for index in 0..count {
-            let Some(piece) = next.take() else {
+            let Some(piece) = next else {
                 break;
             };
+            let piece = piece.map_err(CheckpointError::from)?;
             let upload = async {
                 for (tensor, span) in plan.spans_of(index) {
                     let tensor = &plan.tensors[tensor];
@@ -168,11 +172,10 @@ impl Weights {
                 }
                 Ok::<_, ModelError>(())
             };
-            // The next piece is on its way while this one is being uploaded.
-            let (following, uploaded) = future::join(read(index + 1), upload).await;
+            let (following, uploaded) = future::join(read.next(), upload).await;
             uploaded?;
             progress(loaded);
-            next = following.map_err(CheckpointError::from)?;
+            next = following;
         }
         Ok(gpu.finish().await?)
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use paligemma_engine::{Engine, Picture, Prompt, Recipe, RunRequest, TraceOptions};
 
-use crate::{Outcome, load};
+use crate::{Case, Outcome, load};
 
 /// The checkpoints in `tests/fixtures`.
 const FIXTURES: [&str; 5] = ["pg1_mqa", "pg1_gqa_bf16", "pg2_gqa", "pg2_odd", "pg2_q128"];
@@ -46,7 +46,7 @@ fn logits_of_all(root: &Path, recipe: &Recipe) -> Outcome<Vec<Vec<f32>>> {
         .map(|fixture| {
             let folder = root.join("tests/fixtures").join(fixture);
             let picture = std::fs::read(folder.join("images/image_a.png"))?;
-            let mut engine = load(&folder.join("model"), recipe)?;
+            let mut engine = load(&folder.join("model"), &Case::of(recipe.clone()))?;
             logits(&mut engine, &Picture::decode(&picture)?)
         })
         .collect()

@@ -22,8 +22,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use paligemma_engine::{
-    CancelToken, DecodedPicture, Engine, Folder, Gpu, GpuOptions, LoadOptions, ModelOptions,
-    Picture, Prompt, Recipe, RunRequest,
+    CachePrecision, CancelToken, DecodedPicture, Engine, Folder, Gpu, GpuOptions, LoadOptions,
+    MatmulVariant, ModelOptions, Picture, Prompt, Recipe, RunRequest, Tuned, Variants,
 };
 use paligemma_scenes::{Kind, Plan, SIDE, Truth};
 use record::{Answers, Conditions, Log, Reply};
@@ -99,9 +99,54 @@ fn arguments(args: impl IntoIterator<Item = String>) -> Result<(u32, bool), Stri
     Ok((scenes, fresh))
 }
 
-/// One recipe: where its answers are kept, what they add up to, and the engine once it is needed.
-struct Candidate {
+/// What is measured: how weights are rounded, and keys and values and products if not as usual.
+struct Case {
+    name: &'static str,
     recipe: Recipe,
+    cache: Option<CachePrecision>,
+    /// Products of 16-bit floats, which the adapter has to have.
+    half: bool,
+}
+
+impl Case {
+    fn of(recipe: Recipe) -> Self {
+        Self {
+            name: recipe.name,
+            recipe,
+            cache: None,
+            half: false,
+        }
+    }
+
+    /// The first of all is what the others are held against.
+    fn all() -> Vec<Self> {
+        let int8 = |name, recipe| Self {
+            name,
+            cache: Some(CachePrecision::Int8),
+            ..Self::of(recipe)
+        };
+        let half = |name, recipe| Self {
+            name,
+            half: true,
+            ..Self::of(recipe)
+        };
+        let others = [
+            int8("as-stored, int8 cache", Recipe::AS_STORED),
+            int8("q4, int8 cache", Recipe::Q4),
+            half("q8, f16 products", Recipe::Q8),
+            half("q4, f16 products", Recipe::Q4),
+        ];
+        Recipe::ALL
+            .into_iter()
+            .map(Self::of)
+            .chain(others)
+            .collect()
+    }
+}
+
+/// One case: where its answers are kept, what they add up to, and the engine once it is needed.
+struct Candidate {
+    case: Case,
     log: Log,
     engine: Option<Engine>,
     totals: Totals,
@@ -118,15 +163,16 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
         .info()
         .clone();
     let mut candidates = Vec::new();
-    for recipe in Recipe::ALL {
+    for case in Case::all() {
         let conditions = Conditions {
             adapter: format!("{} ({})", adapter.name, adapter.backend),
             model: fingerprint(&model.join("model.safetensors"))?,
-            recipe: format!("{recipe:?}"),
+            recipe: format!("{:?}, {:?}, {}", case.recipe, case.cache, case.half),
         };
-        let file = kept.join(format!("{}.jsonl", recipe.name));
+        let name = case.name.replace(", ", "-").replace(' ', "-");
+        let file = kept.join(format!("{name}.jsonl"));
         candidates.push(Candidate {
-            recipe,
+            case,
             log: Log::open(&file, &conditions)?,
             engine: None,
             totals: Totals::default(),
@@ -144,14 +190,14 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
                 None => {
                     let engine = match &mut candidate.engine {
                         Some(engine) => engine,
-                        none => none.insert(load(&model, &candidate.recipe)?),
+                        none => none.insert(load(&model, &candidate.case)?),
                     };
                     let answers = ask(engine, &picture, &truth, seed)?;
                     candidate.log.add(answers.clone())?;
                     answers
                 }
             };
-            // The first recipe of all is the reference.
+            // The first of all is the reference.
             let reference = reference.get_or_insert_with(|| answers.clone());
             let kind = asked_kind(&truth, seed)?;
             candidate.totals.add(&answers, reference, &truth, kind.name);
@@ -170,7 +216,7 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
         rows: candidates
             .iter()
             .map(|candidate| Row {
-                recipe: candidate.recipe.name,
+                recipe: candidate.case.name,
                 scores: candidate.totals.scores(),
             })
             .collect(),
@@ -192,20 +238,34 @@ fn fingerprint(file: &PathBuf) -> Outcome<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-fn load(model: &Path, recipe: &Recipe) -> Outcome<Engine> {
-    let options = LoadOptions {
+fn load(model: &Path, case: &Case) -> Outcome<Engine> {
+    let mut options = LoadOptions {
         model: ModelOptions {
-            recipe: Some(recipe.clone()),
+            recipe: Some(case.recipe.clone()),
+            cache: case.cache,
             ..ModelOptions::default()
         },
         ..LoadOptions::default()
     };
+    let gpu = pollster::block_on(Gpu::open(&options.gpu))?;
+    let mut variants = Variants::usual(gpu.info());
+    if case.half {
+        variants.matmul = MatmulVariant::Half;
+    }
+    // The usual kernels, whatever would suit the adapter.
+    options.gpu.tuning.known = vec![Tuned {
+        adapter: gpu.adapter_key(),
+        variants,
+    }];
     let source = Folder::new(model);
-    Ok(pollster::block_on(Engine::load(
-        source,
-        &options,
-        &mut |_| (),
-    ))?)
+    let engine = pollster::block_on(Engine::load(source, &options, &mut |_| ()))?;
+    match engine.choice().variants == variants {
+        true => Ok(engine),
+        false => {
+            let (wanted, found) = (variants, engine.choice().variants);
+            Err(format!("{}: the adapter has `{found}`, not `{wanted}`", case.name).into())
+        }
+    }
 }
 
 /// The scene of a seed as the engine takes it, and what is in it.

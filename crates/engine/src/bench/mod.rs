@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use paligemma_checkpoint::{Config, Published, Recipe};
 use paligemma_gpu::{Choice, Gpu, GpuOptions, Tuned};
-use paligemma_model::{ModelOptions, PaliGemma, Session, Taps, made_up_bytes};
+use paligemma_model::{CachePrecision, ModelOptions, PaliGemma, Session, Taps, made_up_bytes};
 use thiserror::Error;
 use web_time::Instant;
 
@@ -103,7 +103,7 @@ pub struct Bench {
 impl Bench {
     /// Opens the GPU and makes a model of a published shape up on it: no file is needed.
     /// `progress` hears the bytes so far and those in all. With `layers`, each tower has at most
-    /// so many.
+    /// so many; `cache` is as in [`ModelOptions`].
     ///
     /// # Errors
     /// No usable GPU, a GPU that is too small, no layers.
@@ -111,12 +111,14 @@ impl Bench {
         shape: Published,
         layers: Option<usize>,
         recipe: &Recipe,
+        cache: Option<CachePrecision>,
         gpu: &GpuOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, EngineError> {
         let config = shape.config(layers)?;
         let in_full = layers_of(&shape.config(None)?);
-        let mut bench = Self::of_config(&shape.name(), config, recipe, gpu, progress).await?;
+        let mut bench =
+            Self::of_config(&shape.name(), config, recipe, cache, gpu, progress).await?;
         let some = bench.subject.layers != in_full;
         bench.subject.layers_in_full = some.then_some(in_full);
         Ok(bench)
@@ -130,6 +132,7 @@ impl Bench {
         name: &str,
         config: Config,
         recipe: &Recipe,
+        cache: Option<CachePrecision>,
         gpu: &GpuOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, EngineError> {
@@ -137,6 +140,7 @@ impl Bench {
         let gpu = Gpu::open_tuned(gpu).await?;
         let options = ModelOptions {
             recipe: Some(recipe.clone()),
+            cache,
             ..ModelOptions::default()
         };
         let total = made_up_bytes(&config, recipe);
@@ -229,6 +233,7 @@ impl Subject {
             family: info.family.to_owned(),
             recipe: None,
             precision: precision.join(", "),
+            cache: model.cache_precision().to_string(),
             made_up: false,
             parameters: info.parameters,
             weight_bytes: model.sizes().total(),

@@ -89,9 +89,9 @@ impl Tried {
             tried("many rows", matmul.to_string(), of, matmul == chosen.matmul)
         });
         let single = tuning.matvec.iter().map(|of| {
-            let lanes = of.variants.matvec_lanes;
-            let name = format!("lanes={lanes}");
-            tried("one row", name, of, lanes == chosen.matvec_lanes)
+            let name = of.variants.matvec();
+            let is_chosen = name == chosen.matvec();
+            tried("one row", name, of, is_chosen)
         });
         many.chain(single).collect()
     }
@@ -108,6 +108,8 @@ pub struct Subject {
     pub recipe: Option<String>,
     /// Precision of the weights, part by part.
     pub precision: String,
+    /// How keys and values are kept.
+    pub cache: String,
     /// The weights are made-up noise.
     pub made_up: bool,
     /// Number of weights.

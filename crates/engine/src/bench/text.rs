@@ -92,7 +92,8 @@ impl BenchReport {
         let recipe = model.recipe.as_ref();
         let recipe = recipe.map_or_else(String::new, |recipe| format!("{recipe}: "));
         let size = bytes(model.weight_bytes as f64);
-        let weights = format!("{recipe}{}; {size}, {origin}", model.precision);
+        let (weights, kept) = (&model.precision, &model.cache);
+        let weights = format!("{recipe}{weights}; keys and values {kept}; {size}, {origin}");
         let driver = match adapter.driver.as_str() {
             "" => String::new(),
             driver => format!(", {driver}"),

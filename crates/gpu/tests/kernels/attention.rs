@@ -2,7 +2,7 @@ use paligemma_gpu::{Attention, CachePrecision, Gpu};
 
 use super::device::{Target, open, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
-use crate::support::random::Rng;
+use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
 use crate::twins::attention::{self as twin, Shape};
 
@@ -83,10 +83,8 @@ impl Data {
             k: rng.numbers(cache, 2.0),
             v: rng.numbers(cache, 2.0),
         };
-        // Numbers that 16 bits hold too.
-        for x in data.k.iter_mut().chain(&mut data.v) {
-            *x = half::f16::from_f32(*x).to_f32();
-        }
+        for_every_cache(&mut data.k, shape.head_dim, 0);
+        for_every_cache(&mut data.v, shape.head_dim, 2);
         // Positions that nobody may see yet.
         let seen = shape.prefix.max(shape.first + shape.rows);
         for cache in [&mut data.k, &mut data.v] {

@@ -4,7 +4,7 @@ use pollster::block_on;
 use super::attention::{SHAPES, capped, shape, windowed};
 use super::device::{Target, input, open, run};
 use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
-use crate::support::random::Rng;
+use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
 use crate::twins::attention::{self as twin, Shape};
 
@@ -25,9 +25,11 @@ impl Data {
             k: rng.numbers(cache, 2.0),
             v: rng.numbers(cache, 2.0),
         };
-        // Numbers that 16 bits hold too.
-        for x in data.x.iter_mut().chain(&mut data.k).chain(&mut data.v) {
-            *x = half::f16::from_f32(*x).to_f32();
+        for (salt, rows) in [&mut data.x, &mut data.k, &mut data.v]
+            .into_iter()
+            .enumerate()
+        {
+            for_every_cache(rows, shape.head_dim, salt);
         }
         let queries = shape.heads * shape.head_dim;
         data.x[..queries].iter_mut().for_each(|x| *x *= sharpness);
@@ -137,7 +139,7 @@ pub(crate) fn merge_attention() {
         for (parts, cache) in [2, 3, 16].into_iter().zip([
             CachePrecision::F32,
             CachePrecision::F16,
-            CachePrecision::F32,
+            CachePrecision::Int8,
         ]) {
             let data = Data::new(&mut rng, shape, 3.0);
             let (actual, caches) = attend(&gpu, cache, shape, &data, parts);
@@ -192,7 +194,7 @@ fn turned(gpu: &Gpu, precision: CachePrecision, rng: &mut Rng) {
             gpu.write_cache(&cache, [&data.k, &data.v]).unwrap();
             cache
         };
-        // What is not rounded to 16 bits: the row's own key and value are seen as they are.
+        // What is not rounded for the cache: the row's own key and value are seen as they are.
         let exact = cache(CachePrecision::F32);
         let (fused, apart) = (cache(precision), cache(precision));
         let [y, y_apart, y_exact] = [(); 3].map(|()| Target::poisoned(gpu, 1, heads[0] * heads[2]));

@@ -1,6 +1,6 @@
 //! A device at the baseline tier, and tensors with poison around them.
 
-use paligemma_gpu::{Gpu, GpuOptions, Indices, Recorder, Tensor};
+use paligemma_gpu::{Gpu, GpuOptions, Indices, Recorder, Tensor, Variants};
 use pollster::block_on;
 
 use crate::support::compare::assert_same_bits;
@@ -18,6 +18,23 @@ pub(crate) fn open_with(max_binding_bytes: Option<u64>) -> Gpu {
         ..GpuOptions::default()
     };
     block_on(Gpu::open(&options)).expect("these tests need a GPU adapter, Mesa's lavapipe will do")
+}
+
+/// The adapter with all that it has, which has to include subgroups, and those in use; how many
+/// invocations may share an output through them.
+pub(crate) fn open_by_subgroups() -> (Gpu, Vec<u32>) {
+    let gpu = block_on(Gpu::open(&GpuOptions::default())).expect("there was one");
+    let info = gpu.info();
+    let known = info.features.iter().any(|name| name == "subgroups");
+    assert!(known, "{} has no subgroups: {info:?}", info.name);
+    gpu.set_variants(Variants {
+        subgroups: true,
+        ..gpu.variants()
+    });
+    assert!(gpu.variants().subgroups);
+    let fitting = [2, 4, 8, 16, 32, 64].into_iter();
+    let fitting = fitting.filter(|lanes| *lanes <= gpu.subgroup_size());
+    (gpu.clone(), fitting.collect())
 }
 
 /// Records, submits, waits.

@@ -1,8 +1,9 @@
 //! The product that ends in the gated activation.
 
 use paligemma_checkpoint::Precision;
+use paligemma_gpu::Gpu;
 
-use super::device::{Target, input, open, run};
+use super::device::{Target, input, open, open_by_subgroups, run};
 use super::linear::{ENOUGH, LANES, share};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
@@ -16,27 +17,37 @@ const OUTPUTS: [usize; 7] = [1, 2, 3, 4, 5, 33, 101];
 
 /// `unit`: what the inputs of a row are a multiple of.
 pub(crate) fn linear_geglu(precision: Precision, unit: usize) {
-    let gpu = open();
+    linear_geglu_on(&open(), precision, unit);
+}
+
+/// The same with teams that sum through subgroups.
+pub(crate) fn linear_geglu_by_subgroups(precision: Precision, unit: usize) {
+    let (gpu, fitting) = open_by_subgroups();
+    assert!(!fitting.is_empty());
+    linear_geglu_on(&gpu, precision, unit);
+}
+
+fn linear_geglu_on(gpu: &Gpu, precision: Precision, unit: usize) {
     let mut rng = Rng::new(28);
     let few = OUTPUTS.into_iter().zip([2, 4, 6, 10, 16, 36, 2]);
     let few = few.map(|(outputs, factor)| (gpu.variants().matvec_lanes, outputs, factor));
     let many = LANES.into_iter().zip([2, 5, 9, 16, 7, 36, 3]);
     let many = many.map(|(lanes, factor)| (lanes, ENOUGH, factor));
     for (lanes, outputs, factor) in few.chain(many) {
-        share(&gpu, lanes);
+        share(gpu, lanes);
         let columns = upload::columns(precision, factor * unit);
         let x = rng.numbers(columns, 1.0);
         let (w_gpu, w) = upload::matrix(
-            &gpu,
+            gpu,
             2 * outputs,
             columns,
             precision,
             &rng.numbers(2 * outputs * columns, 1.0),
         );
-        let target = Target::poisoned(&gpu, 1, outputs);
-        let x_gpu = input(&gpu, columns, &x);
-        run(&gpu, |r| r.linear_geglu(&x_gpu, &w_gpu, &target.view));
-        let actual = target.read(&gpu);
+        let target = Target::poisoned(gpu, 1, outputs);
+        let x_gpu = input(gpu, columns, &x);
+        run(gpu, |r| r.linear_geglu(&x_gpu, &w_gpu, &target.view));
+        let actual = target.read(gpu);
 
         let plain = Then {
             bias: None,

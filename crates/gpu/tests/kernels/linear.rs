@@ -1,7 +1,8 @@
 use paligemma_checkpoint::Precision;
-use paligemma_gpu::{Gpu, Linear, MatmulVariant, Variants};
+use paligemma_gpu::{Gpu, GpuOptions, Linear, MatmulVariant, Variants};
+use pollster::block_on;
 
-use super::device::{Target, input, open, read, run};
+use super::device::{Target, input, open, open_by_subgroups, read, run};
 use crate::support::compare::{assert_agrees, assert_differs};
 use crate::support::random::Rng;
 use crate::support::{bounds, upload};
@@ -54,6 +55,86 @@ fn open_for(matmul: MatmulVariant) -> Gpu {
         ..gpu.variants()
     });
     gpu
+}
+
+/// Products of 16-bit floats. Where those hold everything on the way, they are as good as any: codes
+/// times 0, 1 or -1, of every other input, add up to at most 16 · 127 < 2^11. Where they do not, x is
+/// off by 2^-10 of itself at most (WGSL lets it round to either side), a product by as much, and each of
+/// 32 additions by 2^-10 of a sum that is at most that of all magnitudes. What is too small for 16
+/// bits is smaller than the largest of 32 inputs by more than 2^16, or a product of such: less than
+/// 2^-10 of it all.
+pub(crate) fn matmul_half(precision: Precision, larger: Precision) {
+    const ROUNDING: f64 = 36.0 / 1024.0;
+    let gpu = block_on(Gpu::open(&GpuOptions::default())).expect("there was one");
+    let info = gpu.info();
+    assert!(
+        gpu.has_f16(),
+        "{} computes no 16-bit floats: {info:?}",
+        info.name
+    );
+    gpu.set_variants(Variants {
+        matmul: MatmulVariant::Half,
+        ..gpu.variants()
+    });
+    let mut rng = Rng::new(12);
+    let columns = [32, 64, 96, 128, 160, 480, 992, 2304];
+    for (i, mut case) in cases(&mut rng, &ROWS).into_iter().enumerate() {
+        case.columns = columns[i * 5 % columns.len()];
+        for precision in [precision, larger] {
+            let columns = upload::columns(precision, case.columns);
+            assert!(runs_half(&gpu, precision, columns));
+            // Of whatever size: what is too small for 16 bits is not too small here.
+            let size = 2f32.powi([0, -30, -12, 15, 60][i % 5]);
+            let mut x = rng.numbers(case.rows * columns, 1.5);
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = if i % 2 == 0 { size * x.round() } else { 0.0 };
+            }
+            check_of(&gpu, &mut rng, precision, &case, &x, 0.0);
+            let x = rng.numbers(case.rows * columns, size);
+            check_of(&gpu, &mut rng, precision, &case, &x, ROUNDING);
+        }
+    }
+    // What is no number, or infinite, is not made one.
+    let (columns, outputs) = (upload::columns(precision, 64), 5);
+    let ones = vec![1.0; outputs * columns];
+    let (w, _) = upload::matrix(&gpu, outputs, columns, precision, &ones);
+    for broken in [f32::NAN, f32::INFINITY, -f32::INFINITY] {
+        let mut numbers = vec![1.0; 3 * columns];
+        numbers[columns + 7] = broken;
+        let x = upload::tensor(&gpu, columns, &numbers);
+        let y = gpu.tensor("y", 3, outputs).unwrap();
+        run(&gpu, |r| r.linear(&x, &w, Linear::default(), &y));
+        let y = read(&gpu, &y);
+        let finite: Vec<bool> = y.iter().map(|y| y.is_finite()).collect();
+        assert_eq!(finite[..outputs], [true; 5]);
+        assert_eq!(finite[outputs..2 * outputs], [false; 5]);
+        assert_eq!(finite[2 * outputs..], [true; 5]);
+    }
+    // Rows that are not of whole groups of 32 inputs go another way, and what has to be exact.
+    assert!(!runs_half(&gpu, Precision::Q8 { group: 16 }, 16));
+    let exact = Linear {
+        exact: true,
+        ..Linear::default()
+    };
+    assert!(kernels(&gpu, precision, columns, exact).starts_with("matmul_tiled_"));
+}
+
+fn runs_half(gpu: &Gpu, precision: Precision, columns: usize) -> bool {
+    kernels(gpu, precision, columns, Linear::default()).starts_with("matmul_half_")
+}
+
+/// What is recorded for a product of two rows.
+fn kernels(gpu: &Gpu, precision: Precision, columns: usize, then: Linear<'_>) -> String {
+    let w = gpu.matrix("w", 3, columns, precision).unwrap();
+    let (x, y) = (
+        gpu.tensor("x", 2, columns).unwrap(),
+        gpu.tensor("y", 2, 3).unwrap(),
+    );
+    let mut recorder = gpu.recorder();
+    recorder.linear(&x, &w, then, &y);
+    let program = recorder.finish().unwrap();
+    let names: Vec<_> = program.kernels().collect();
+    names.join(" ")
 }
 
 fn matmul_on(gpu: &Gpu, precision: Precision) {
@@ -127,6 +208,38 @@ pub(crate) fn matvec_wide(precision: Precision) {
     assert_eq!(gpu.variants().matvec_lanes, 64);
 }
 
+/// The same, a team at most as large as a subgroup; larger ones do without.
+pub(crate) fn matvec_by_subgroups(precision: Precision) {
+    let (gpu, fitting) = open_by_subgroups();
+    assert!(!fitting.is_empty());
+    let mut rng = Rng::new(26);
+    for (lanes, columns) in LANES.into_iter().zip([64, 128, 192, 256, 512, 1152, 4608]) {
+        share(&gpu, lanes);
+        for outputs in [1, 2, 33, ENOUGH] {
+            let case = Case {
+                rows: 1,
+                columns,
+                outputs,
+                bias: outputs > 2,
+                gelu: outputs == 33,
+                accumulate: outputs == 2,
+            };
+            check(&gpu, &mut rng, precision, &case);
+        }
+        let columns = upload::columns(precision, columns);
+        let w = gpu.matrix("w", ENOUGH, columns, precision).unwrap();
+        let (x, y) = (
+            gpu.tensor("x", 1, columns).unwrap(),
+            gpu.tensor("y", 1, ENOUGH).unwrap(),
+        );
+        let mut recorder = gpu.recorder();
+        recorder.linear(&x, &w, Linear::default(), &y);
+        let program = recorder.finish().unwrap();
+        let by_subgroups = program.kernels().all(|name| name.ends_with("_subgroups"));
+        assert_eq!(by_subgroups, fitting.contains(&lanes), "{lanes}");
+    }
+}
+
 /// Invocations that may share an output.
 pub(crate) const LANES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// So many outputs that they are shared by as few as was chosen.
@@ -182,9 +295,15 @@ fn dots(x: &[f32], w: &[f32], columns: usize) -> Vec<Dot> {
 }
 
 fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, case: &Case) {
-    let (rows, outputs) = (case.rows, case.outputs);
     let columns = upload::columns(precision, case.columns);
-    let x = rng.numbers(rows * columns, 1.0);
+    let x = rng.numbers(case.rows * columns, 1.0);
+    check_of(gpu, rng, precision, case, &x, 0.0);
+}
+
+/// `rounding`: what else a product may be off by, as a part of the sum of magnitudes.
+fn check_of(gpu: &Gpu, rng: &mut Rng, precision: Precision, case: &Case, x: &[f32], rounding: f64) {
+    let (rows, outputs) = (case.rows, case.outputs);
+    let columns = x.len() / rows;
     let (w_gpu, w) = upload::matrix(
         gpu,
         outputs,
@@ -200,13 +319,14 @@ fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, case: &Case) {
     } else {
         Target::poisoned(gpu, rows, outputs)
     };
-    let x_gpu = input(gpu, columns, &x);
+    let x_gpu = input(gpu, columns, x);
     let bias_gpu = upload::tensor(gpu, outputs, &bias);
     let then = Linear {
         bias: case.bias.then_some(&bias_gpu),
         gelu: case.gelu,
         accumulate: case.accumulate,
         first_column: None,
+        exact: false,
     };
     run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
 
@@ -215,7 +335,12 @@ fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, case: &Case) {
         gelu: case.gelu.then_some(Then::GELU),
         accumulate: case.accumulate.then_some(&before),
     };
-    let expected = bounds::linear(&dots(&x, &w, columns), columns, outputs, then);
+    let dots = dots(x, &w, columns);
+    let mut expected = bounds::linear(&dots, columns, outputs, then);
+    for (of, dot) in expected.iter_mut().zip(&dots) {
+        // GELU's slope is at most 1.13.
+        of.bound += 1.13 * rounding * dot.magnitude;
+    }
     let what = format!(
         "[{rows}, {columns}] by [{outputs}, {columns}], bias {}, gelu {}, accumulate {}",
         case.bias, case.gelu, case.accumulate
@@ -244,6 +369,7 @@ fn mistakes(gpu: &Gpu, rows: usize, precision: Precision) {
         gelu: true,
         accumulate: true,
         first_column: None,
+        exact: false,
     };
     run(gpu, |r| r.linear(&x_gpu, &w_gpu, then, &target.view));
     let actual = target.read(gpu);

@@ -1,5 +1,6 @@
 //! Every kernel against its plain Rust twin, on whatever adapter there is, opened with WebGPU's
-//! default limits; and what the recorder promises around them.
+//! default limits, and for the kernels that need them with subgroups and 16-bit arithmetic; and what
+//! the recorder promises around them.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
@@ -65,13 +66,16 @@ kernels! {
     argmax_parts => argmax::stretches();
     attention => attention::attention(CachePrecision::F32);
     attention_kv16 => attention::attention(CachePrecision::F16);
+    attention_kv8 => attention::attention(CachePrecision::Int8);
     attention_weights => weights::attention_weights(CachePrecision::F32);
     attention_weights_kv16 => weights::attention_weights(CachePrecision::F16);
+    attention_weights_kv8 => weights::attention_weights(CachePrecision::Int8);
     conv => conv::conv();
     conv_transposed => conv::conv_transposed();
     cross_entropy => weights::cross_entropy();
     decode_attention => decode_attention::decode_attention(CachePrecision::F32);
     decode_attention_kv16 => decode_attention::decode_attention(CachePrecision::F16);
+    decode_attention_kv8 => decode_attention::decode_attention(CachePrecision::Int8);
     digits => picking::levels();
     digits_parts => picking::thresholds();
     draw => picking::draws();
@@ -91,6 +95,8 @@ kernels! {
     matmul_bf16 => linear::matmul(Precision::BF16);
     matmul_f16 => linear::matmul(Precision::F16);
     matmul_f32 => linear::matmul(Precision::F32);
+    matmul_half_q4 => linear::matmul_half(WIDE_Q4, Precision::Q4 { group: 128 });
+    matmul_half_q8 => linear::matmul_half(WIDE_Q8, Precision::Q8 { group: 64 });
     matmul_int4 => linear::matmul(INT4);
     matmul_q4 => linear::matmul(Q4);
     matmul_q8 => linear::matmul(Q8);
@@ -108,16 +114,22 @@ kernels! {
     matvec_geglu_f32 => geglu::linear_geglu(Precision::F32, 8);
     matvec_geglu_int4 => geglu::linear_geglu(INT4, 8);
     matvec_geglu_int4_wide => geglu::linear_geglu(WIDE_INT4, 32);
+    matvec_geglu_int4_wide_subgroups => geglu::linear_geglu_by_subgroups(WIDE_INT4, 32);
     matvec_geglu_q4 => geglu::linear_geglu(Q4, 8);
     matvec_geglu_q4_wide => geglu::linear_geglu(WIDE_Q4, 32);
+    matvec_geglu_q4_wide_subgroups => geglu::linear_geglu_by_subgroups(WIDE_Q4, 32);
     matvec_geglu_q8 => geglu::linear_geglu(Q8, 8);
     matvec_geglu_q8_wide => geglu::linear_geglu(WIDE_Q8, 32);
+    matvec_geglu_q8_wide_subgroups => geglu::linear_geglu_by_subgroups(WIDE_Q8, 32);
     matvec_int4 => linear::matvec(INT4);
     matvec_int4_wide => linear::matvec_wide(WIDE_INT4);
+    matvec_int4_wide_subgroups => linear::matvec_by_subgroups(WIDE_INT4);
     matvec_q4 => linear::matvec(Q4);
     matvec_q4_wide => linear::matvec_wide(WIDE_Q4);
+    matvec_q4_wide_subgroups => linear::matvec_by_subgroups(WIDE_Q4);
     matvec_q8 => linear::matvec(Q8);
     matvec_q8_wide => linear::matvec_wide(WIDE_Q8);
+    matvec_q8_wide_subgroups => linear::matvec_by_subgroups(WIDE_Q8);
     merge_attention => decode_attention::merge_attention();
     patchify => rows::patchify();
     process_logits => picking::process_logits();
@@ -127,6 +139,7 @@ kernels! {
     soft_cap => elementwise::soft_cap();
     split_heads => split_heads::split_heads(CachePrecision::F32);
     split_heads_kv16 => split_heads::split_heads(CachePrecision::F16);
+    split_heads_kv8 => split_heads::split_heads(CachePrecision::Int8);
     stream_copy => measure::stream_copy();
     top => picking::top();
     top_parts => picking::top_of_a_stretch();

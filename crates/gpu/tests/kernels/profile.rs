@@ -34,10 +34,10 @@ fn every_dispatch_is_in_the_profile() {
 
     gpu.submit(&program);
     if !gpu.start_profile() {
-        assert!(gpu.info().features.is_empty());
+        assert!(!is_timed(&gpu));
         return;
     }
-    assert_eq!(gpu.info().features, ["timestamp-query"]);
+    assert!(is_timed(&gpu));
     // More than a set of queries holds.
     let times = 600;
     for _ in 0..times {
@@ -71,7 +71,12 @@ fn every_dispatch_is_in_the_profile() {
 fn nothing_is_timed_unless_it_was_asked_for() {
     let gpu = open(false);
     assert!(!gpu.start_profile());
-    assert!(gpu.info().features.is_empty());
+    assert!(!is_timed(&gpu));
+}
+
+fn is_timed(gpu: &Gpu) -> bool {
+    let features = &gpu.info().features;
+    features.iter().any(|name| name == "timestamp-query")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use naga::proc::GlobalCtx;
 use naga::{AddressSpace, Module, StorageAccess};
-use paligemma_gpu::shader::{ALL, Binding, Shader};
+use paligemma_gpu::shader::{ALL, Binding, Feature, Shader};
 
 // WebGPU's default limits.
 const WORKGROUP_BYTES: u32 = 16_384;
@@ -64,7 +64,7 @@ fn limits_are_the_baseline() {
 }
 
 #[test]
-fn nothing_optional_is_used() {
+fn nothing_optional_is_used_but_what_a_name_says() {
     for shader in ALL {
         let directive = shader
             .source
@@ -74,8 +74,22 @@ fn nothing_optional_is_used() {
                 let word = statement.split_whitespace().next();
                 matches!(word, Some("enable" | "requires"))
             });
-        assert_eq!(directive, None, "{}", shader.name);
-        assert!(!shader.source.contains("subgroup"), "{}", shader.name);
+        let name = shader.name;
+        let half = name.starts_with("matmul_half_");
+        assert_eq!(directive, half.then_some("enable f16"), "{name}");
+        assert_eq!(shader.source.contains("f16>"), half, "{name}");
+        let subgroups = shader.source.contains("subgroup");
+        assert_eq!(subgroups, name.ends_with("_subgroups"), "{name}");
+        let enables = shader
+            .source_for_browsers()
+            .starts_with("enable subgroups;");
+        assert_eq!(subgroups, enables, "{name}");
+        let needs = match (subgroups, half) {
+            (true, _) => Some(Feature::Subgroups),
+            (_, true) => Some(Feature::F16),
+            (false, false) => None,
+        };
+        assert_eq!(shader.needs, needs, "{name}");
     }
 }
 

@@ -44,6 +44,7 @@ fn linear(gpu: &Gpu, case: &Case, precision: Precision) -> (Vec<f32>, usize) {
         gelu: true,
         accumulate: true,
         first_column: None,
+        exact: false,
     };
     run(gpu, |r| r.linear(&x, &w, then, &target.view));
     (target.read(gpu), w.shard_count())

@@ -1,4 +1,4 @@
-use paligemma_gpu::{CachePrecision, Gpu, Heads};
+use paligemma_gpu::{Attention, CachePrecision, Gpu, Heads};
 
 use super::device::{input, open, read_padded, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs, assert_same_bits};
@@ -76,7 +76,7 @@ pub(crate) fn split_heads(precision: CachePrecision) {
         let query = |rotation| expected(&case, &given.query, case.heads, rotation);
         let key = |rotation| {
             let exact = expected(&case, &given.key, case.kv_heads, rotation);
-            rounded(precision, exact)
+            rounded(precision, exact, case.head_dim)
         };
         let right = case.rotary.map(|first| first + case.first);
         let rows = q_rows(&case);
@@ -101,7 +101,7 @@ pub(crate) fn split_heads(precision: CachePrecision) {
             case.kv_heads,
             Rotation::half_split(None),
         );
-        let value = rounded(precision, value);
+        let value = rounded(precision, value, case.head_dim);
         assert_heads("values", &laid.values, &rows, wide, &value);
 
         let Some(right) = right else { continue };
@@ -120,6 +120,82 @@ pub(crate) fn split_heads(precision: CachePrecision) {
                 ..Rotation::half_split(Some(right))
             };
             assert_differs("another theta", &actual, &query(other_theta));
+        }
+    }
+}
+
+/// Rows of zeros, of next to nothing, with something infinite or without a number: bytes are what the
+/// CPU makes of them, whether they come of many rows or of one.
+#[test]
+fn rows_without_a_usual_size_become_bytes() {
+    let gpu = open();
+    let (tiny, infinite) = (1e-30, f32::INFINITY);
+    let rows: [[f32; 6]; 6] = [
+        [0.0; 6],
+        [0.0, -0.0, 0.0, 0.0, 0.0, 1.0],
+        [tiny, -tiny, 0.0, 0.3 * tiny, 0.25 * tiny, tiny],
+        [infinite, 1.0, -infinite, 0.0, 3.0, f32::MAX],
+        [1.0, 2.0, f32::NAN, 0.0, infinite, 3.0],
+        [1.0, 2.0, 3.1, -4.0, 5.0, -6.0],
+    ];
+    let reversed = rows.map(|row| {
+        let mut row = row;
+        row.reverse();
+        row
+    });
+    let (keys, values) = (rows.concat(), reversed.concat());
+    let cache = || gpu.kv_cache(1, 6, 6, CachePrecision::Int8).unwrap();
+    let [by_cpu, together, one_by_one] = [cache(), cache(), cache()];
+    gpu.write_cache(&by_cpu, [&keys, &values]).unwrap();
+
+    let query = [1.0f32; 6];
+    let x: Vec<f32> = rows
+        .iter()
+        .zip(&reversed)
+        .flat_map(|(key, value)| [&query[..], key, value].concat())
+        .collect();
+    let x_gpu = input(&gpu, 18, &x);
+    let q = gpu.queries(1, 6, 6).unwrap();
+    let how = Heads {
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 6,
+        rotary: None,
+    };
+    let attention = Attention {
+        heads: 1,
+        scale: 1.0,
+        soft_cap: None,
+        window: None,
+    };
+    let span = upload::indices(&gpu, &[0, 0]);
+    run(&gpu, |r| {
+        r.split_heads(&x_gpu, 0, how, &span, &q, &together)
+    });
+    for (i, row) in x.chunks(18).enumerate() {
+        let (row, y) = (input(&gpu, 18, row), gpu.tensor("y", 1, 6).unwrap());
+        let span = upload::indices(&gpu, &[i as u32, 0]);
+        run(&gpu, |r| {
+            r.decode_attention(&row, how, &one_by_one, &span, attention, &y);
+        });
+    }
+    let read = |cache| pollster::block_on(gpu.read_cache(cache, 6)).unwrap();
+    let wanted = read(&by_cpu);
+    // The tests above would not see it if the CPU were wrong.
+    assert_eq!(wanted[0][..6], [0.0; 6]);
+    assert!((wanted[0][11] - 1.0).abs() < 1e-6 && wanted[0][6..11] == [0.0; 5]);
+    assert!(wanted[0][18] > 3e38 && wanted[0][19] == 0.0 && wanted[0][20] < -3e38);
+    assert!(wanted[0][24..30].iter().all(|x| x.is_nan()));
+    for (what, cache) in [("together", &together), ("one by one", &one_by_one)] {
+        for (found, wanted) in read(cache).iter().zip(&wanted) {
+            for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+                let same = match wanted.is_nan() {
+                    true => found.is_nan(),
+                    // No quotient here is half-way between two codes.
+                    false => (found - wanted).abs() <= 1e-6 * wanted.abs(),
+                };
+                assert!(same, "{what}: number {i} is {found}, not {wanted}");
+            }
         }
     }
 }
@@ -175,28 +251,49 @@ fn run_case(gpu: &Gpu, precision: CachePrecision, case: &Case, given: &Projectio
     });
     Laid {
         q: read_padded(gpu, &q),
-        keys: numbers(precision, read_padded(gpu, &cache.keys)),
-        values: numbers(precision, read_padded(gpu, &cache.values)),
+        keys: numbers(
+            precision,
+            read_padded(gpu, &cache.keys),
+            cache.keys.stride(),
+        ),
+        values: numbers(
+            precision,
+            read_padded(gpu, &cache.values),
+            cache.keys.stride(),
+        ),
     }
 }
 
-/// The numbers in a cache's rows; a word of poison is poison twice.
-fn numbers(precision: CachePrecision, words: Vec<f32>) -> Vec<f32> {
-    if precision == CachePrecision::F32 {
-        return words;
-    }
-    let both = |word: f32| match word.is_nan() {
+/// The numbers in a cache's rows of so many words; a row of poison is poison.
+fn numbers(precision: CachePrecision, words: Vec<f32>, row: usize) -> Vec<f32> {
+    let halves = |word: f32| match word.is_nan() {
         true => [f32::NAN; 2],
         false => {
             let bits = word.to_bits();
             [bits as u16, (bits >> 16) as u16].map(|half| half::f16::from_bits(half).to_f32())
         }
     };
-    words.into_iter().flat_map(both).collect()
+    match precision {
+        CachePrecision::F32 => words,
+        CachePrecision::F16 => words.into_iter().flat_map(halves).collect(),
+        CachePrecision::Int8 => words
+            .chunks(row)
+            .flat_map(|words| {
+                let (step, codes) = words.split_last().unwrap();
+                let codes = codes.iter().flat_map(|word| word.to_bits().to_le_bytes());
+                codes.map(move |code| match step.is_nan() {
+                    true => f32::NAN,
+                    false => step * f32::from(code as i8),
+                })
+            })
+            .collect(),
+    }
 }
 
-/// What 16 bits make of it: off by half a unit in the eleventh place.
-fn rounded(precision: CachePrecision, exact: Vec<Bounded>) -> Vec<Bounded> {
+/// What a cache makes of rows of `head_dim` numbers. 16 bits: off by half a unit in the eleventh
+/// place. Bytes: by half a step, which is the largest of a row over 127, and by what rounding the
+/// step and the quotient adds to 127 of them, a few times 2^-24.
+fn rounded(precision: CachePrecision, exact: Vec<Bounded>, head_dim: usize) -> Vec<Bounded> {
     let round = |of: Bounded| Bounded {
         value: of.value,
         bound: of.bound + (of.value.abs() + of.bound) * 2f64.powi(-11) + 2f64.powi(-25),
@@ -204,6 +301,17 @@ fn rounded(precision: CachePrecision, exact: Vec<Bounded>) -> Vec<Bounded> {
     match precision {
         CachePrecision::F32 => exact,
         CachePrecision::F16 => exact.into_iter().map(round).collect(),
+        CachePrecision::Int8 => exact
+            .chunks(head_dim)
+            .flat_map(|row| {
+                let largest = |of: &Bounded| of.value.abs() + of.bound;
+                let step = row.iter().map(largest).fold(0.0, f64::max) / 127.0;
+                row.iter().map(move |of| Bounded {
+                    value: of.value,
+                    bound: of.bound + step * (0.5 + 127.0 * 2f64.powi(-21)),
+                })
+            })
+            .collect(),
     }
 }
 

@@ -2,11 +2,12 @@
 //! said about which of them is fast.
 
 use paligemma_gpu::{
-    ChosenBy, Gpu, GpuOptions, MatmulVariant, Tune, Tuned, Tuning, TuningOptions, Variants,
+    Candidate, ChosenBy, Gpu, GpuOptions, MatmulVariant, Tune, Tuned, Tuning, TuningOptions,
+    Variants,
 };
 use pollster::block_on;
 
-use super::device::open;
+use super::device::{open, open_by_subgroups};
 
 fn open_tuned(tune: Tune, known: &[Tuned]) -> Gpu {
     let options = GpuOptions {
@@ -45,6 +46,29 @@ fn a_run_sets_one_of_its_candidates() {
 }
 
 #[test]
+fn what_needs_a_feature_is_tried_where_there_is_one() {
+    let (gpu, fitting) = open_by_subgroups();
+    let tuning = block_on(gpu.tune()).unwrap();
+    let (by_subgroups, others): (Vec<_>, Vec<_>) =
+        tuning.matvec.iter().partition(|it| it.variants.subgroups);
+    assert_eq!(others.len(), 5);
+    let half = |it: &&Candidate| it.variants.matmul == MatmulVariant::Half;
+    let half: Vec<_> = tuning.matmul.iter().filter(half).collect();
+    assert_eq!(half.len(), usize::from(gpu.has_f16()));
+    assert!(half.iter().all(|it| it.agrees), "{half:?}");
+    assert!(!by_subgroups.is_empty());
+    for candidate in by_subgroups {
+        assert!(fitting.contains(&candidate.variants.matvec_lanes));
+        assert!(candidate.agrees, "{candidate:?}");
+    }
+    assert_eq!(gpu.variants(), tuning.variants);
+    // Where there are none, what was kept of an adapter with some is read all the same.
+    let baseline = open();
+    baseline.set_variants("half lanes=4 subgroups".parse().unwrap());
+    assert_eq!(baseline.variants().to_string(), "tiled lanes=4");
+}
+
+#[test]
 fn what_is_known_is_used_without_a_run() {
     let key = open().adapter_key();
     assert!(key.contains(&open().info().name), "{key}");
@@ -52,6 +76,7 @@ fn what_is_known_is_used_without_a_run() {
     let variants = Variants {
         matmul: MatmulVariant::Tiled,
         matvec_lanes: 2,
+        subgroups: false,
     };
     let other = Tuned {
         adapter: "another adapter".to_owned(),

@@ -6,7 +6,7 @@ use pollster::block_on;
 use super::attention::{Data, SHAPES};
 use super::device::{Target, input, open, read, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
-use crate::support::random::Rng;
+use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
 use crate::twins::attention::Shape;
 use crate::twins::{attention_weights as twin, cross_entropy as loss};
@@ -174,10 +174,15 @@ fn rows_are_gathered_in_any_order() {
 #[test]
 fn a_cache_is_copied_head_by_head() {
     let gpu = open();
-    for precision in [CachePrecision::F32, CachePrecision::F16] {
+    for precision in [
+        CachePrecision::F32,
+        CachePrecision::F16,
+        CachePrecision::Int8,
+    ] {
         let [small, large] =
             [5, 9].map(|capacity| gpu.kv_cache(3, capacity, 6, precision).unwrap());
-        let numbers: Vec<f32> = (0..3 * 5 * 6).map(|i| i as f32 + 1.0).collect();
+        let mut numbers = Rng::new(140).numbers(3 * 5 * 6, 2.0);
+        for_every_cache(&mut numbers, 6, 0);
         let negative: Vec<f32> = numbers.iter().map(|x| -x).collect();
         gpu.write_cache(&small, [&numbers, &negative]).unwrap();
         run(&gpu, |r| r.copy_cache(&small, 4, &large));
@@ -210,6 +215,15 @@ fn half_a_cache_is_half_as_large() {
     // Keys and values, three heads of six numbers, padded to eight.
     assert_eq!(bytes(CachePrecision::F32), 2 * 3 * 8 * 4);
     assert_eq!(bytes(CachePrecision::F16), 2 * 3 * 8 * 2);
+    // And a factor for each head.
+    assert_eq!(bytes(CachePrecision::Int8), 2 * 3 * (8 + 4));
+    for precision in [
+        CachePrecision::F32,
+        CachePrecision::F16,
+        CachePrecision::Int8,
+    ] {
+        assert_eq!(bytes(precision), 2 * 3 * precision.head_bytes(6));
+    }
 }
 
 #[test]

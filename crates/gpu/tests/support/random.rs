@@ -38,3 +38,18 @@ impl Rng {
         (0..count).map(|_| scale * self.unit()).collect()
     }
 }
+
+/// Makes of rows of `columns` numbers up to 2 such as are kept by a cache of every precision: a
+/// row's bytes are multiples of 1/64 if its largest is 127 of them, and of less from row to row, so
+/// that one row's bytes are wrong with another's. None is zero: bytes have no negative one, and beside
+/// zeros alone a sum shows that GPUs take the smallest floats for nothing.
+pub(crate) fn for_every_cache(rows: &mut [f32], columns: usize, salt: usize) {
+    for (i, row) in rows.chunks_mut(columns).enumerate() {
+        let step = 2f32.powi(-6 - ((i + salt) % 5) as i32);
+        for x in &mut *row {
+            let steps = (x.abs() * 64.0).round().clamp(1.0, 127.0);
+            *x = (steps * step).copysign(*x);
+        }
+        row[0] = (127.0 * step).copysign(row[0]);
+    }
+}

@@ -87,7 +87,7 @@ impl<C: Connect + 'static> Shared<C> {
         let mut gpu = GpuOptions::default();
         // It is part of what is measured, once the model is there.
         gpu.tuning.tune = Tune::Never;
-        let bench = Bench::made_up(shape, None, &Recipe::Q4, &gpu, &mut |_, _| ()).await;
+        let bench = Bench::made_up(shape, None, &Recipe::Q4, None, &gpu, &mut |_, _| ()).await;
         let bench = bench.map_err(|error| problem(&error))?;
         let progress = &mut |now| self.say(of.id, now);
         let report = bench

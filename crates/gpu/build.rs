@@ -11,8 +11,9 @@ const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
 /// Those that `shared/weight_wide.wesl` reads too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
-/// Those that `matmul_half` multiplies with: their codes are exact in 16-bit floats.
-const HALF: [&str; 2] = ["q8", "q4"];
+/// Those that `matmul_half` and `matmul_dots` multiply with: their codes are exact in 16-bit floats
+/// and in bytes.
+const CODES: [&str; 2] = ["q8", "q4"];
 
 /// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
 /// 16-bit floats or of bytes.
@@ -40,8 +41,8 @@ fn main() -> Result<(), String> {
         let mut variants = Vec::new();
         if source.contains("@if(kv16)") {
             variants.extend([vec![], vec!["kv16"], vec!["kv8"]]);
-        } else if source.contains("enable f16;") {
-            variants.extend(HALF.map(|storage| vec![storage]));
+        } else if source.contains("import package::shared::weight::{code_") {
+            variants.extend(CODES.map(|storage| vec![storage]));
         } else if has_matvec || source.contains("package::shared::weight") {
             variants.extend(STORAGES.map(|storage| vec![storage]));
         } else {
@@ -91,6 +92,11 @@ fn main() -> Result<(), String> {
 
 fn resolve(shaders: &Path, name: &str, features: &[&str]) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(shaders);
+    // naga does that below, and knows functions that wesl does not: `dot4I8Packed`.
+    compiler.set_options(wesl::CompileOptions {
+        validate: false,
+        ..Default::default()
+    });
     for known in STORAGES.into_iter().chain(FEATURES) {
         compiler.set_feature(known, features.contains(&known));
     }

@@ -170,7 +170,7 @@ fn kernels_are_tried_when_somebody_asks() {
     assert_eq!(bench.choice().variants, chosen);
     let said = &report.adapter.kernels;
     assert!(said.starts_with(&format!("{chosen} (measured)")), "{said}");
-    // Two for many rows and five for one, and what an adapter's features add.
+    // Three for many rows and five for one, and what an adapter's features add.
     let has = |feature: &str| report.adapter.features.iter().any(|it| it == feature);
     let of = |part: &str| {
         let tried = report.tried.iter();
@@ -178,7 +178,7 @@ fn kernels_are_tried_when_somebody_asks() {
     };
     assert_eq!(of("half"), usize::from(has("shader-f16")));
     assert_eq!(of("subgroups") > 0, has("subgroups"));
-    assert_eq!(report.tried.len(), 2 + 5 + of("half") + of("subgroups"));
+    assert_eq!(report.tried.len(), 3 + 5 + of("half") + of("subgroups"));
     let names = report.tried.iter().filter(|tried| tried.chosen);
     let names: Vec<&str> = names.map(|tried| tried.kernel.as_str()).collect();
     assert_eq!(names.join(" "), chosen.to_string());

@@ -178,6 +178,7 @@ fn kernels_digest() -> u64 {
         &shader::MATMUL_Q4,
         &shader::MATMUL_TILED_Q4,
         &shader::MATMUL_HALF_Q4,
+        &shader::MATMUL_DOTS_Q4,
         &shader::MATVEC_Q4_WIDE,
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,
     ];

@@ -116,7 +116,7 @@ impl Recorder {
                 continue;
             }
             let variant = match (self.gpu.variants().matmul, then.exact) {
-                (MatmulVariant::Half, true) => MatmulVariant::Tiled,
+                (MatmulVariant::Half | MatmulVariant::Dots, true) => MatmulVariant::Tiled,
                 (other, _) => other,
             };
             let (shader, tile) = variant.of(&w.kernels());

@@ -106,6 +106,7 @@ pub(crate) struct Kernels {
     pub(crate) matmul: &'static Shader,
     pub(crate) matmul_tiled: &'static Shader,
     pub(crate) matmul_half: Option<&'static Shader>,
+    pub(crate) matmul_dots: Option<&'static Shader>,
     pub(crate) matvec: Matvec,
     pub(crate) matvec_geglu: Matvec,
     pub(crate) embed: &'static Shader,
@@ -119,11 +120,12 @@ pub(crate) struct Matvec {
 }
 
 macro_rules! kernels {
-    ($matvec:ident $(+ $matvec_subgroups:ident)?, $geglu:ident $(+ $geglu_subgroups:ident)?, $matmul:ident, $tiled:ident $(+ $half:ident)?, $embed:ident) => {
+    ($matvec:ident $(+ $matvec_subgroups:ident)?, $geglu:ident $(+ $geglu_subgroups:ident)?, $matmul:ident, $tiled:ident $(+ $half:ident + $dots:ident)?, $embed:ident) => {
         Kernels {
             matmul: &shader::$matmul,
             matmul_tiled: &shader::$tiled,
             matmul_half: [$(&shader::$half)?].first().copied(),
+            matmul_dots: [$(&shader::$dots)?].first().copied(),
             matvec: Matvec {
                 plain: &shader::$matvec,
                 subgroups: [$(&shader::$matvec_subgroups)?].first().copied(),
@@ -152,9 +154,9 @@ pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
         (Precision::F16, _) => kernels!(MATVEC_F16, MATVEC_GEGLU_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
         (Precision::BF16, _) => kernels!(MATVEC_BF16, MATVEC_GEGLU_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),
         (Precision::Q8 { .. }, false) => kernels!(MATVEC_Q8, MATVEC_GEGLU_Q8, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
-        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8, EMBED_Q8),
+        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8 + MATMUL_DOTS_Q8, EMBED_Q8),
         (Precision::Q4 { .. }, false) => kernels!(MATVEC_Q4, MATVEC_GEGLU_Q4, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
-        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4, EMBED_Q4),
+        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4 + MATMUL_DOTS_Q4, EMBED_Q4),
         (Precision::Int4 { .. }, false) => kernels!(MATVEC_INT4, MATVEC_GEGLU_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
         (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE + MATVEC_INT4_WIDE_SUBGROUPS, MATVEC_GEGLU_INT4_WIDE + MATVEC_GEGLU_INT4_WIDE_SUBGROUPS, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
     }

@@ -110,7 +110,11 @@ impl Gpu {
 
         let [rows, columns] = shapes.matmul;
         let many = [Product::new(self, rows, [columns, columns], 1)?];
-        let mut variants = vec![MatmulVariant::Registers, MatmulVariant::Tiled];
+        let mut variants = vec![
+            MatmulVariant::Registers,
+            MatmulVariant::Tiled,
+            MatmulVariant::Dots,
+        ];
         variants.extend(self.has_f16().then_some(MatmulVariant::Half));
         let variants: Vec<Variants> = variants
             .into_iter()
@@ -259,10 +263,11 @@ impl Product {
     /// Of so many rows, with a matrix of `[rows, columns]`.
     ///
     /// All orders of summing give the same bits: a weight is a multiple of its scales' last digit,
-    /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is of integers up to 2. So
-    /// every partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216
-    /// terms of either sign, each around 2^13.3, it is around 2^20. Of products of 16-bit floats, which
-    /// are scaled after 32 of them, it is an integer of at most 8 · 2 · 32 = 2^9 < 2^11.
+    /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is -1, 0 or 1. So every
+    /// partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216 terms of
+    /// either sign, each around 2^12.7, it is around 2^19. Of products of 16-bit floats, which are scaled
+    /// after 32 of them, it is an integer of at most 8 · 32 = 2^8 < 2^11. Bytes are 127 for 1, and a sum
+    /// of them times 1/127 in f32, which is off by 2^-28 of itself, rounds to the whole number it is of.
     fn new(gpu: &Gpu, rows: usize, shape: [usize; 2], seed: u32) -> Result<Self, GpuError> {
         let w = gpu.matrix("tuning weights", shape[0], shape[1], PRECISION)?;
         let x = gpu.tensor("tuning inputs", rows, shape[1])?;
@@ -273,7 +278,7 @@ impl Product {
         // Evenly spread, and the same everywhere.
         let number = |i: usize| {
             let noise = (i as u32 ^ (seed << 20)).wrapping_mul(2_654_435_769);
-            ((noise >> 16) % 5) as f32 - 2.0
+            ((noise >> 16) % 3) as f32 - 1.0
         };
         let numbers: Vec<f32> = (0..rows * shape[1]).map(number).collect();
         gpu.write(&x, 0, &numbers)?;

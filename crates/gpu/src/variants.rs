@@ -25,21 +25,28 @@ pub enum MatmulVariant {
     /// sums of 32 products are rounded to 16 bits: about a thousandth of the result, a sixth of what
     /// rounding weights to `q8` costs.
     Half,
+    /// The same with products of signed bytes, of which inputs become multiples of a 127th of the
+    /// largest of 32 where weights are quantized; else as [`MatmulVariant::Tiled`]. It needs no
+    /// feature, and many GPUs have it as one instruction. About as much is lost as by rounding
+    /// weights to `q8`.
+    Dots,
 }
 
 impl MatmulVariant {
     /// The kernel for one way of storing weights, and the outputs and rows of its workgroups.
     pub(crate) fn of(self, kernels: &Kernels) -> (&'static Shader, [usize; 2]) {
-        match (self, kernels.matmul_half) {
-            (Self::Registers, _) => (kernels.matmul, [32, 64]),
-            (Self::Half, Some(half)) => (half, [64, 64]),
-            (Self::Tiled, _) | (Self::Half, None) => (kernels.matmul_tiled, [64, 64]),
-        }
+        let tiled = match self {
+            Self::Registers => return (kernels.matmul, [32, 64]),
+            Self::Tiled => None,
+            Self::Half => kernels.matmul_half,
+            Self::Dots => kernels.matmul_dots,
+        };
+        (tiled.unwrap_or(kernels.matmul_tiled), [64, 64])
     }
 }
 
 /// The kernels that an adapter gets. Every one computes the same, but for what
-/// [`MatmulVariant::Half`] rounds.
+/// [`MatmulVariant::Half`] and [`MatmulVariant::Dots`] round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variants {
     /// Products of many rows.
@@ -76,7 +83,7 @@ impl Variants {
 /// A text that names no variants.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "`{text}` names no kernels of this version; they are `registers`, `tiled` or `half`, `lanes=` with \
+    "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half` or `dots`, `lanes=` with \
      a power of two up to {MOST_LANES}, and perhaps `subgroups`, as in `tiled lanes=32 subgroups`"
 )]
 pub struct UnknownVariants {
@@ -90,6 +97,7 @@ impl fmt::Display for MatmulVariant {
             Self::Registers => "registers",
             Self::Tiled => "tiled",
             Self::Half => "half",
+            Self::Dots => "dots",
         })
     }
 }
@@ -120,6 +128,7 @@ impl FromStr for Variants {
                 "registers" => MatmulVariant::Registers,
                 "tiled" => MatmulVariant::Tiled,
                 "half" => MatmulVariant::Half,
+                "dots" => MatmulVariant::Dots,
                 _ => return None,
             };
             let (lanes, subgroups) = match lanes.strip_suffix(" subgroups") {
@@ -202,6 +211,7 @@ mod tests {
             MatmulVariant::Registers,
             MatmulVariant::Tiled,
             MatmulVariant::Half,
+            MatmulVariant::Dots,
         ] {
             for matvec_lanes in [1, 2, 4, 8, 16, 32, 64] {
                 for subgroups in [false, true] {

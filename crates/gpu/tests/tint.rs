@@ -170,11 +170,16 @@ async fn products_on(gpu: &Gpu) {
         (1, 128, 1031, usual.matmul),
         (33, 13, 37, MatmulVariant::Registers),
         (33, 13, 37, MatmulVariant::Tiled),
+        (33, 64, 37, MatmulVariant::Dots),
     ] {
         gpu.set_variants(Variants { matmul, ..usual });
         for precision in upload::PRECISIONS {
             let columns = upload::columns(precision, columns);
-            let x = rng.numbers(rows * columns, 1.0);
+            let mut x = rng.numbers(rows * columns, 1.0);
+            if matmul == MatmulVariant::Dots {
+                // What bytes hold, too.
+                for_every_cache(&mut x, 32, 0);
+            }
             let numbers = rng.numbers(outputs * columns, 1.0);
             let (w_gpu, w) = upload::matrix(gpu, outputs, columns, precision, &numbers);
             let bias = rng.numbers(outputs, 1.0);

@@ -104,8 +104,8 @@ struct Case {
     name: &'static str,
     recipe: Recipe,
     cache: Option<CachePrecision>,
-    /// Products of 16-bit floats, which the adapter has to have.
-    half: bool,
+    /// Products of many rows, if not as usual.
+    matmul: Option<MatmulVariant>,
 }
 
 impl Case {
@@ -114,7 +114,7 @@ impl Case {
             name: recipe.name,
             recipe,
             cache: None,
-            half: false,
+            matmul: None,
         }
     }
 
@@ -125,16 +125,18 @@ impl Case {
             cache: Some(CachePrecision::Int8),
             ..Self::of(recipe)
         };
-        let half = |name, recipe| Self {
+        let products = |name, recipe, matmul| Self {
             name,
-            half: true,
+            matmul: Some(matmul),
             ..Self::of(recipe)
         };
         let others = [
             int8("as-stored, int8 cache", Recipe::AS_STORED),
             int8("q4, int8 cache", Recipe::Q4),
-            half("q8, f16 products", Recipe::Q8),
-            half("q4, f16 products", Recipe::Q4),
+            products("q8, f16 products", Recipe::Q8, MatmulVariant::Half),
+            products("q4, f16 products", Recipe::Q4, MatmulVariant::Half),
+            products("q8, int8 products", Recipe::Q8, MatmulVariant::Dots),
+            products("q4, int8 products", Recipe::Q4, MatmulVariant::Dots),
         ];
         Recipe::ALL
             .into_iter()
@@ -167,7 +169,7 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
         let conditions = Conditions {
             adapter: format!("{} ({})", adapter.name, adapter.backend),
             model: fingerprint(&model.join("model.safetensors"))?,
-            recipe: format!("{:?}, {:?}, {}", case.recipe, case.cache, case.half),
+            recipe: format!("{:?}, {:?}, {:?}", case.recipe, case.cache, case.matmul),
         };
         let name = case.name.replace(", ", "-").replace(' ', "-");
         let file = kept.join(format!("{name}.jsonl"));
@@ -249,8 +251,8 @@ fn load(model: &Path, case: &Case) -> Outcome<Engine> {
     };
     let gpu = pollster::block_on(Gpu::open(&options.gpu))?;
     let mut variants = Variants::usual(gpu.info());
-    if case.half {
-        variants.matmul = MatmulVariant::Half;
+    if let Some(matmul) = case.matmul {
+        variants.matmul = matmul;
     }
     // The usual kernels, whatever would suit the adapter.
     options.gpu.tuning.known = vec![Tuned {

@@ -33,12 +33,12 @@ fn a_tuning_run_is_kept_and_used() {
     let file = cache.join("paligemma/tuning.json");
     let report = bench(&cache, &["--tune"]);
     let tried = report["tried"].as_array().unwrap();
-    // Two for many rows and five for one, and what an adapter's features add.
+    // Three for many rows and five for one, and what an adapter's features add.
     let optional = |it: &&Value| {
         let kernel = it["kernel"].as_str().unwrap();
         kernel == "half" || kernel.ends_with(" subgroups")
     };
-    assert_eq!(tried.len(), 2 + 5 + tried.iter().filter(optional).count());
+    assert_eq!(tried.len(), 3 + 5 + tried.iter().filter(optional).count());
     let chosen: Vec<_> = tried.iter().filter(|it| it["chosen"] == true).collect();
     assert_eq!(chosen.len(), 2, "{report}");
     for candidate in tried {

@@ -4,7 +4,7 @@ use pollster::block_on;
 
 use super::device::{Target, input, open, open_by_subgroups, read, run};
 use crate::support::compare::{assert_agrees, assert_differs};
-use crate::support::random::Rng;
+use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
 use crate::twins;
 use crate::twins::math;
@@ -121,6 +121,88 @@ pub(crate) fn matmul_half(precision: Precision, larger: Precision) {
 
 fn runs_half(gpu: &Gpu, precision: Precision, columns: usize) -> bool {
     kernels(gpu, precision, columns, Linear::default()).starts_with("matmul_half_")
+}
+
+/// Products of bytes. Where 32 inputs are whole multiples of a 127th of the largest they are as good as
+/// any: sums are whole numbers. Others are rounded to such first, here as there.
+pub(crate) fn matmul_dots(precision: Precision, larger: Precision) {
+    let gpu = open_for(MatmulVariant::Dots);
+    let mut rng = Rng::new(13);
+    let columns = [32, 64, 96, 128, 160, 480, 992, 2304];
+    for (i, mut case) in cases(&mut rng, &ROWS).into_iter().enumerate() {
+        case.columns = columns[i * 5 % columns.len()];
+        for precision in [precision, larger] {
+            let columns = upload::columns(precision, case.columns);
+            let recorded = kernels(&gpu, precision, columns, Linear::default());
+            assert!(recorded.starts_with("matmul_dots_"), "{recorded}");
+            let mut x = rng.numbers(case.rows * columns, 2.0);
+            // Of several sizes, from 32 inputs to the next.
+            for_every_cache(&mut x, 32, i);
+            check_of(&gpu, &mut rng, precision, &case, &x, 0.0);
+        }
+    }
+    rounded_as_it_should_be(&gpu, precision);
+    // What is no number makes none, and what is infinite neither.
+    let (columns, outputs) = (upload::columns(precision, 64), 5);
+    let ones = vec![1.0; outputs * columns];
+    let (w, _) = upload::matrix(&gpu, outputs, columns, precision, &ones);
+    for broken in [f32::NAN, f32::INFINITY, -f32::INFINITY] {
+        let mut numbers = vec![1.0; 3 * columns];
+        numbers[columns + 7] = broken;
+        let x = upload::tensor(&gpu, columns, &numbers);
+        let y = gpu.tensor("y", 3, outputs).unwrap();
+        run(&gpu, |r| r.linear(&x, &w, Linear::default(), &y));
+        let y = read(&gpu, &y);
+        let finite: Vec<bool> = y.iter().map(|y| y.is_finite()).collect();
+        assert_eq!(finite[..outputs], [true; 5]);
+        assert_eq!(finite[outputs..2 * outputs], [false; 5]);
+        assert_eq!(finite[2 * outputs..], [true; 5]);
+    }
+    assert_eq!(
+        kernels(&gpu, Precision::Q8 { group: 16 }, 16, Linear::default()),
+        "matmul_tiled_q8"
+    );
+    let exact = Linear {
+        exact: true,
+        ..Linear::default()
+    };
+    assert!(kernels(&gpu, precision, columns, exact).starts_with("matmul_tiled_"));
+}
+
+/// Inputs between multiples go to the nearer one; zeros stay zeros.
+fn rounded_as_it_should_be(gpu: &Gpu, precision: Precision) {
+    let mut rng = Rng::new(14);
+    let (rows, columns, outputs) = (3, upload::columns(precision, 32), 7);
+    let numbers = rng.numbers(outputs * columns, 1.0);
+    let (w_gpu, w) = upload::matrix(gpu, outputs, columns, precision, &numbers);
+    let mut whole = vec![0.0; rows * columns];
+    let mut x = whole.clone();
+    for i in 0..2 * columns {
+        // Multiples of 1/16 up to 127 of them, and up to 0.4 of one beside.
+        let steps = match i % 32 {
+            0 => 127.0,
+            other => ((other * 37) % 255) as f32 - 127.0,
+        };
+        let aside = match i % 32 {
+            0 => 0.0,
+            other => [0.0, 0.4, -0.4, 0.25][other % 4],
+        };
+        let inside = steps + aside;
+        whole[i] = steps / 16.0;
+        x[i] = inside.clamp(-127.0, 127.0) / 16.0;
+    }
+    let x_gpu = input(gpu, columns, &x);
+    let y = gpu.tensor("y", rows, outputs).unwrap();
+    run(gpu, |r| r.linear(&x_gpu, &w_gpu, Linear::default(), &y));
+    let nothing = Then {
+        bias: None,
+        gelu: None,
+        accumulate: None,
+    };
+    let with = |x: &[f32]| bounds::linear(&dots(x, &w, columns), columns, outputs, nothing);
+    let actual = read(gpu, &y);
+    assert_agrees("rounded", &actual, &with(&whole));
+    assert_differs("not rounded", &actual, &with(&x));
 }
 
 /// What is recorded for a product of two rows.

@@ -93,6 +93,8 @@ kernels! {
     log_probs => picking::log_probs();
     log_sum_exp => picking::log_sum_exp();
     matmul_bf16 => linear::matmul(Precision::BF16);
+    matmul_dots_q4 => linear::matmul_dots(WIDE_Q4, Precision::Q4 { group: 128 });
+    matmul_dots_q8 => linear::matmul_dots(WIDE_Q8, Precision::Q8 { group: 64 });
     matmul_f16 => linear::matmul(Precision::F16);
     matmul_f32 => linear::matmul(Precision::F32);
     matmul_half_q4 => linear::matmul_half(WIDE_Q4, Precision::Q4 { group: 128 });

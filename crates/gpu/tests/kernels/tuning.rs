@@ -23,7 +23,7 @@ fn open_tuned(tune: Tune, known: &[Tuned]) -> Gpu {
 
 fn assert_is_a_choice(tuning: &Tuning) {
     let (chosen, ms) = (tuning.variants, tuning.ms);
-    assert_eq!(tuning.matmul.len(), 2);
+    assert_eq!(tuning.matmul.len(), 3);
     assert_eq!(tuning.matvec.len(), 5);
     // Every kernel here has a twin that it agrees with, so they agree with each other.
     for candidate in tuning.matmul.iter().chain(&tuning.matvec) {

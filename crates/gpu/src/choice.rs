@@ -112,18 +112,24 @@ impl Gpu {
             timestamps: false,
             ..self.0.options.clone()
         };
-        let run = async {
+        let run = async |optional| {
             let other = Self::open(&options).await?;
             // Another adapter than this one, one that was plugged in say, tells nothing of it.
             match other.adapter_key() == self.adapter_key() {
-                true => other.tune().await,
+                true => other.tune_with(optional).await,
                 false => Err(GpuError::UnknownAdapter {
                     asked: self.info().name.clone(),
                     found: vec![other.info().name.clone()],
                 }),
             }
         };
-        let origin = match run.await {
+        let tried = match run(true).await {
+            // A kernel that the driver refuses spoils a run: once more, without those that a device
+            // may do without.
+            Err(_) => run(false).await,
+            tried => tried,
+        };
+        let origin = match tried {
             Ok(tuning) => {
                 self.set_variants(tuning.variants);
                 ChosenBy::Measured(tuning)

@@ -11,7 +11,7 @@ use crate::shader::{Binding, Shader};
 #[cfg(target_arch = "wasm32")]
 use crate::subgroups;
 use crate::submit::Submission;
-use crate::variants::{MatmulVariant, Variants};
+use crate::variants::Variants;
 
 /// How to open a GPU.
 #[derive(Clone, Debug, Default)]
@@ -229,10 +229,10 @@ impl Gpu {
     #[must_use]
     pub fn kernels(&self) -> String {
         let Choice { variants, origin } = self.choice();
-        let optional = variants.subgroups || variants.matmul == MatmulVariant::Half;
-        let tier = match optional {
-            true => "",
-            false => "; baseline: f32, no optional feature",
+        let baseline = variants.matmul.is_exact() && !variants.subgroups;
+        let tier = match baseline {
+            true => "; baseline: f32, no optional feature",
+            false => "",
         };
         format!("{variants} ({origin}){tier}")
     }

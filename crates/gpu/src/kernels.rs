@@ -9,7 +9,6 @@ use crate::matrix::{Matrix, Matvec, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Shader};
 use crate::tensor::{Indices, Tensor};
-use crate::variants::MatmulVariant;
 
 /// Logits that one workgroup of `argmax_parts` looks at.
 const STRETCH: usize = 2048;
@@ -115,11 +114,7 @@ impl Recorder {
                 self.dispatch_matvec(w.kernels().matvec, resources, params, pairs, cost);
                 continue;
             }
-            let variant = match (self.gpu.variants().matmul, then.exact) {
-                (MatmulVariant::Half | MatmulVariant::Dots, true) => MatmulVariant::Tiled,
-                (other, _) => other,
-            };
-            let (shader, tile) = variant.of(&w.kernels());
+            let (shader, tile) = self.gpu.matmul(&w.kernels(), then.exact);
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
             self.dispatch(shader, resources, params, groups, cost);

@@ -69,7 +69,7 @@ impl Gpu {
         let matvec = |kernel| self.matvec(kernel, lanes);
         for (precision, columns, role) in matrices {
             let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
-            let (matmul, _) = self.variants().matmul.of(&kernels);
+            let (matmul, _) = self.matmul(&kernels, false);
             let needed: &[&'static Shader] = match role {
                 MatrixRole::Rows => &[matmul],
                 MatrixRole::Both => &[matmul, matvec(kernels.matvec), matvec(kernels.matvec_geglu)],

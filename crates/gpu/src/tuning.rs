@@ -59,7 +59,7 @@ struct Shapes {
     /// Pairs of those, one after the other: more than caches hold, as in a model.
     pairs: usize,
     lanes: [u32; 5],
-    /// No more kernels are tried, and samples end, when the run has taken so long.
+    /// Samples end when they have taken so long.
     most: Duration,
 }
 
@@ -88,15 +88,21 @@ impl Shapes {
 }
 
 impl Gpu {
-    /// Tries the kernels there are on this device, a second or so on a GPU, and sets the ones that
+    /// Tries the kernels there are on this device, a second or two on a GPU, and sets the ones that
     /// suit it: those that agree with the plainest, and are faster than the usual choice by more
-    /// than one run differs from the next.
+    /// than one run differs from the next; those that round inputs only if they are so beside those
+    /// that round less.
     ///
     /// # Errors
     /// A GPU that fails. The kernels in force stay then.
     pub async fn tune(&self) -> Result<Tuning, GpuError> {
+        self.tune_with(true).await
+    }
+
+    /// The same, with or without kernels that round inputs or need a feature.
+    pub(crate) async fn tune_with(&self, optional: bool) -> Result<Tuning, GpuError> {
         let before = self.variants();
-        let tried = self.try_all().await;
+        let tried = self.try_all(optional).await;
         self.set_variants(match &tried {
             Ok(tuning) => tuning.variants,
             Err(_) => before,
@@ -104,18 +110,20 @@ impl Gpu {
         tried
     }
 
-    async fn try_all(&self) -> Result<Tuning, GpuError> {
+    async fn try_all(&self, optional: bool) -> Result<Tuning, GpuError> {
         let started = Instant::now();
         let shapes = Shapes::of(self.info());
         let usual = Variants::usual(self.info());
 
         let [rows, columns] = shapes.matmul;
         let many = [Product::new(self, rows, [columns, columns], 1)?];
-        // The likeliest first: what there is no time for is not tried.
-        let half = self.has_f16().then_some(MatmulVariant::Half);
-        let others = [MatmulVariant::Dots].into_iter().chain(half);
-        let others = others.chain([MatmulVariant::Tiled, MatmulVariant::Registers]);
-        let others = others.filter(|matmul| *matmul != usual.matmul);
+        let mut others = vec![MatmulVariant::Registers, MatmulVariant::Tiled];
+        if optional {
+            others.extend(self.has_f16().then_some(MatmulVariant::Half));
+            others.push(MatmulVariant::Dots);
+        }
+        others.retain(|matmul| *matmul != usual.matmul);
+        // How many repeats can be timed is found with the usual one.
         let variants: Vec<Variants> = std::iter::once(usual.matmul)
             .chain(others)
             .map(|matmul| Variants { matmul, ..usual })
@@ -125,8 +133,8 @@ impl Gpu {
             ..usual
         };
         // Neither that kernel nor the one below uses workgroup memory.
-        let until = started + shapes.most / 2;
-        let matmul = self.compare(&many, plain, &variants, until).await?;
+        let most = shapes.most / 2;
+        let matmul = self.compare(&many, plain, &variants, most).await?;
         drop(many);
 
         let [rows, columns] = shapes.matvec;
@@ -145,7 +153,7 @@ impl Gpu {
         let variants: Vec<Variants> = lanes
             .iter()
             .flat_map(|lanes| {
-                let subgroups = fits(lanes).then(|| with(*lanes, true));
+                let subgroups = (optional && fits(lanes)).then(|| with(*lanes, true));
                 std::iter::once(with(*lanes, false)).chain(subgroups)
             })
             .collect();
@@ -154,8 +162,7 @@ impl Gpu {
             subgroups: false,
             ..usual
         };
-        let until = started + shapes.most;
-        let matvec = self.compare(&single, plain, &variants, until).await?;
+        let matvec = self.compare(&single, plain, &variants, most).await?;
 
         Ok(Tuning {
             variants: Variants {
@@ -174,26 +181,29 @@ impl Gpu {
         products: &[Product],
         plain: Variants,
         variants: &[Variants],
-        until: Instant,
+        most: Duration,
     ) -> Result<Vec<Candidate>, GpuError> {
         self.submit(&self.record(plain, products, 1)?);
         let wanted = read(self, products).await?;
         let mut candidates = Vec::with_capacity(variants.len());
         let mut programs = Vec::new();
+        // The same for all: what a submission takes by itself is then the same, too.
+        let mut repeats = 0;
         for &variants in variants {
-            if candidates.len() >= 2 && Instant::now() > until {
-                break;
-            }
             // What another one wrote is no answer of this one's.
             for product in &products[..products.len().min(READ)] {
                 let nothing = vec![f32::NAN; product.y.columns() * product.y.rows()];
                 self.write(&product.y, 0, &nothing)?;
             }
             self.submit(&self.record(variants, products, 1)?);
-            // To the bit: see `Product::new`.
-            let agrees = read(self, products).await? == wanted;
+            let found = read(self, products).await?;
+            let agrees = agree(&found, &wanted, variants.matmul.is_exact());
+            if agrees && repeats == 0 {
+                repeats = self.repeats(variants, products).await?;
+            }
             if agrees {
-                programs.push((candidates.len(), self.repeated(variants, products).await?));
+                let program = self.record(variants, products, repeats)?;
+                programs.push((candidates.len(), program));
             }
             candidates.push(Candidate {
                 variants,
@@ -202,6 +212,7 @@ impl Gpu {
             });
         }
         let mut samples = vec![Vec::with_capacity(SAMPLES); candidates.len()];
+        let until = Instant::now() + most;
         for round in 0..SAMPLES {
             if round >= LEAST_SAMPLES && Instant::now() > until {
                 break;
@@ -214,8 +225,8 @@ impl Gpu {
                 } else {
                     count - 1 - turn
                 };
-                let (index, (program, repeats)) = &programs[at];
-                samples[*index].push(self.time(program).await? / *repeats as f64);
+                let (index, program) = &programs[at];
+                samples[*index].push(self.time(program).await? / repeats as f64);
             }
         }
         for (candidate, samples) in candidates.iter_mut().zip(samples) {
@@ -225,16 +236,12 @@ impl Gpu {
     }
 
     /// So many repeats of the products that they take long enough to be timed.
-    async fn repeated(
-        &self,
-        variants: Variants,
-        products: &[Product],
-    ) -> Result<(Program, usize), GpuError> {
+    async fn repeats(&self, variants: Variants, products: &[Product]) -> Result<usize, GpuError> {
         let mut repeats = 1;
         loop {
             let program = self.record(variants, products, repeats)?;
             if self.time(&program).await? >= SAMPLE_MS || repeats >= MOST_REPEATS {
-                return Ok((program, repeats));
+                return Ok(repeats);
             }
             repeats *= 2;
         }
@@ -308,12 +315,46 @@ fn median(mut samples: Vec<f64>) -> Option<f64> {
     samples.get(samples.len().saturating_sub(1) / 2).copied()
 }
 
-/// The fastest of those that agree, unless the usual one is as good.
+/// The same to the bit: see [`Product::new`]. Where inputs are rounded, scales may be multiplied in
+/// another order than is written, which costs a few units in the last place of a sum.
+fn agree(found: &[f32], wanted: &[f32], exactly: bool) -> bool {
+    if exactly {
+        return found == wanted;
+    }
+    let largest = wanted.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * largest;
+    found.len() == wanted.len() && found.iter().zip(wanted).all(near)
+}
+
+/// The fastest of those that agree, unless one that rounds less is as good, or the usual one.
 fn best(candidates: &[Candidate], usual: Variants) -> Variants {
+    let (exact, rounded): (Vec<_>, Vec<_>) = candidates
+        .iter()
+        .partition(|it| it.variants.matmul.is_exact());
+    let mut best = fastest(&exact, usual);
+    let ms_of = |variants: Variants| {
+        let it = candidates.iter().find(|it| it.variants == variants)?;
+        it.ms.filter(|_| it.agrees)
+    };
+    for matmul in [MatmulVariant::Half, MatmulVariant::Dots] {
+        let mut of_it = rounded.iter().filter(|it| it.variants.matmul == matmul);
+        let Some(variants) = of_it.next().map(|it| it.variants) else {
+            continue;
+        };
+        let is_worth_it = |ms: f64| ms_of(best).is_none_or(|best| ms < WORTH_IT * best);
+        if ms_of(variants).is_some_and(is_worth_it) {
+            best = variants;
+        }
+    }
+    best
+}
+
+/// The fastest of those that agree, unless the usual one is as good.
+fn fastest(candidates: &[&Candidate], usual: Variants) -> Variants {
     let timed = candidates.iter().filter(|it| it.agrees);
     let timed = timed.filter_map(|it| Some((it.variants, it.ms?)));
     let fastest = timed.clone().min_by(|(_, a), (_, b)| a.total_cmp(b));
-    let agrees = |it: &Candidate| it.agrees && it.variants == usual;
+    let agrees = |it: &&Candidate| it.agrees && it.variants == usual;
     let usual_ms = timed.clone().find(|(variants, _)| *variants == usual);
     match (fastest, usual_ms) {
         (Some((_, ms)), Some((_, usual_ms))) if ms >= WORTH_IT * usual_ms => usual,
@@ -371,6 +412,44 @@ mod tests {
         let slow = candidate(16, true, Some(9.0));
         assert_eq!(chosen(&[wrong, usual_is_wrong.clone(), slow]), 16);
         assert_eq!(chosen(&[candidate(4, true, None), usual_is_wrong]), 4);
+    }
+
+    #[test]
+    fn rounding_has_to_pay() {
+        let of = |matmul, ms| Candidate {
+            variants: Variants { matmul, ..USUAL },
+            agrees: true,
+            ms: Some(ms),
+        };
+        let (half, dots) = (MatmulVariant::Half, MatmulVariant::Dots);
+        let chosen = |half_ms, dots_ms| {
+            let all = [
+                of(MatmulVariant::Tiled, 1.0),
+                of(half, half_ms),
+                of(dots, dots_ms),
+            ];
+            best(&all, USUAL).matmul
+        };
+        assert_eq!(chosen(0.97, 0.96), MatmulVariant::Tiled);
+        assert_eq!(chosen(0.60, 0.59), half);
+        assert_eq!(chosen(0.60, 0.30), dots);
+        assert_eq!(chosen(2.00, 0.90), dots);
+        let wrong = Candidate {
+            agrees: false,
+            ..of(dots, 0.1)
+        };
+        assert_eq!(best(&[of(MatmulVariant::Tiled, 1.0), wrong], USUAL), USUAL);
+    }
+
+    #[test]
+    fn what_rounds_inputs_agrees_within_rounding() {
+        let wanted = [1000.0, -3.0, 0.0];
+        assert!(agree(&wanted, &wanted, true) && agree(&wanted, &wanted, false));
+        assert!(!agree(&[1000.001, -3.0, 0.0], &wanted, true));
+        assert!(agree(&[1000.001, -3.0, 0.0], &wanted, false));
+        assert!(!agree(&[1000.0, -3.02, 0.0], &wanted, false));
+        assert!(!agree(&[1000.0, f32::NAN, 0.0], &wanted, false));
+        assert!(!agree(&wanted[..2], &wanted, false));
     }
 
     #[test]

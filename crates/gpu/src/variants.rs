@@ -21,27 +21,35 @@ pub enum MatmulVariant {
     /// Tiles in workgroup memory, from which registers are filled.
     Tiled,
     /// The same with products of 16-bit floats, summed 32 inputs at a time, where weights are
-    /// quantized and an adapter has such arithmetic; else as [`MatmulVariant::Tiled`]. Inputs and
+    /// quantized and an adapter has such arithmetic; else as usual. Inputs and
     /// sums of 32 products are rounded to 16 bits: about a thousandth of the result, a sixth of what
     /// rounding weights to `q8` costs.
     Half,
     /// The same with products of signed bytes, of which inputs become multiples of a 127th of the
-    /// largest of 32 where weights are quantized; else as [`MatmulVariant::Tiled`]. It needs no
+    /// largest of 32 where weights are quantized; else as usual. It needs no
     /// feature, and many GPUs have it as one instruction. About as much is lost as by rounding
     /// weights to `q8`.
     Dots,
 }
 
 impl MatmulVariant {
+    /// Rounds nothing but sums.
+    #[must_use]
+    pub fn is_exact(self) -> bool {
+        match self {
+            Self::Registers | Self::Tiled => true,
+            Self::Half | Self::Dots => false,
+        }
+    }
+
     /// The kernel for one way of storing weights, and the outputs and rows of its workgroups.
-    pub(crate) fn of(self, kernels: &Kernels) -> (&'static Shader, [usize; 2]) {
-        let tiled = match self {
-            Self::Registers => return (kernels.matmul, [32, 64]),
-            Self::Tiled => None,
-            Self::Half => kernels.matmul_half,
-            Self::Dots => kernels.matmul_dots,
-        };
-        (tiled.unwrap_or(kernels.matmul_tiled), [64, 64])
+    fn of(self, kernels: &Kernels) -> Option<(&'static Shader, [usize; 2])> {
+        match self {
+            Self::Registers => Some((kernels.matmul, [32, 64])),
+            Self::Tiled => Some((kernels.matmul_tiled, [64, 64])),
+            Self::Half => Some((kernels.matmul_half?, [64, 64])),
+            Self::Dots => Some((kernels.matmul_dots?, [64, 64])),
+        }
     }
 }
 
@@ -188,6 +196,17 @@ impl Gpu {
     #[must_use]
     pub fn subgroup_size(&self) -> u32 {
         self.0.subgroup_size
+    }
+
+    /// The kernel for products of many rows, and the outputs and rows of its workgroups: the one in
+    /// force, or the usual one where there is none of that kind or nothing may be rounded.
+    pub(crate) fn matmul(&self, kernels: &Kernels, exact: bool) -> (&'static Shader, [usize; 2]) {
+        let chosen = self.variants().matmul;
+        let fits = !exact || chosen.is_exact();
+        let chosen = Some(chosen).filter(|_| fits).and_then(|it| it.of(kernels));
+        let usual = || Variants::usual(self.info()).matmul.of(kernels);
+        let kernel = chosen.or_else(usual);
+        kernel.unwrap_or((kernels.matmul, [32, 64]))
     }
 
     /// The kernel with which so many invocations share an output.

@@ -161,11 +161,12 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
         fs::remove_dir_all(&kept)?;
     }
     let model = root.join("web/demo/model");
-    let adapter = pollster::block_on(Gpu::open(&GpuOptions::default()))?
-        .info()
-        .clone();
+    let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
+    let adapter = gpu.info().clone();
     let mut candidates = Vec::new();
-    for case in Case::all() {
+    let has_f16 = gpu.has_f16();
+    let here = |case: &Case| has_f16 || case.matmul != Some(MatmulVariant::Half);
+    for case in Case::all().into_iter().filter(here) {
         let conditions = Conditions {
             adapter: format!("{} ({})", adapter.name, adapter.backend),
             model: fingerprint(&model.join("model.safetensors"))?,

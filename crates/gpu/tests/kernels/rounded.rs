@@ -70,7 +70,11 @@ pub(crate) fn matmul_half(precision: Precision, larger: Precision) {
         exact: true,
         ..Linear::default()
     };
-    assert!(kernels(&gpu, precision, columns, exact).starts_with("matmul_tiled_"));
+    assert!(!rounds(&kernels(&gpu, precision, columns, exact)));
+}
+
+fn rounds(kernel: &str) -> bool {
+    kernel.contains("_half_") || kernel.contains("_dots_")
 }
 
 fn runs_half(gpu: &Gpu, precision: Precision, columns: usize) -> bool {
@@ -112,15 +116,13 @@ pub(crate) fn matmul_dots(precision: Precision, larger: Precision) {
         assert_eq!(finite[outputs..2 * outputs], [false; 5]);
         assert_eq!(finite[2 * outputs..], [true; 5]);
     }
-    assert_eq!(
-        kernels(&gpu, Precision::Q8 { group: 16 }, 16, Linear::default()),
-        "matmul_tiled_q8"
-    );
+    let narrow = Precision::Q8 { group: 16 };
+    assert!(!rounds(&kernels(&gpu, narrow, 16, Linear::default())));
     let exact = Linear {
         exact: true,
         ..Linear::default()
     };
-    assert!(kernels(&gpu, precision, columns, exact).starts_with("matmul_tiled_"));
+    assert!(!rounds(&kernels(&gpu, precision, columns, exact)));
 }
 
 /// Inputs between multiples go to the nearer one; zeros stay zeros.

@@ -96,6 +96,10 @@ Against the truth: the share of things found under their name with an intersecti
 at least 0.5; the mean intersection over union, where a thing without a box counts as 0; numbers
 and captions that are right to the letter.
 
+Behind a comma what is computed otherwise than usual: keys and values in bytes (`--kv-cache int8`),
+and products of a picture's and a prompt's rows as 16-bit floats or bytes (the kernels `half` and
+`dots`), which an adapter gets if they are clearly faster there.
+
 | goal | box IoU | worst score against `as-stored` | |
 |---|---|---|---|
 ";

@@ -36,7 +36,8 @@ pub(crate) fn matmul_half(precision: Precision, larger: Precision) {
         case.columns = columns[i * 5 % columns.len()];
         for precision in [precision, larger] {
             let columns = upload::columns(precision, case.columns);
-            assert!(runs_half(&gpu, precision, columns));
+            let recorded = kernels(&gpu, precision, columns, Linear::default());
+            assert!(recorded.starts_with("matmul_half_"), "{recorded}");
             // Of whatever size: what is too small for 16 bits is not too small here.
             let size = 2f32.powi([0, -30, -12, 15, 60][i % 5]);
             let mut x = rng.numbers(case.rows * columns, 1.5);
@@ -48,37 +49,39 @@ pub(crate) fn matmul_half(precision: Precision, larger: Precision) {
             check_of(&gpu, &mut rng, precision, &case, &x, ROUNDING);
         }
     }
+    not_everywhere(&gpu, precision);
+}
+
+/// What is not rounded: numbers that are none, matrices of other groups, what has to be exact.
+fn not_everywhere(gpu: &Gpu, precision: Precision) {
     // What is no number, or infinite, is not made one.
     let (columns, outputs) = (upload::columns(precision, 64), 5);
     let ones = vec![1.0; outputs * columns];
-    let (w, _) = upload::matrix(&gpu, outputs, columns, precision, &ones);
+    let (w, _) = upload::matrix(gpu, outputs, columns, precision, &ones);
     for broken in [f32::NAN, f32::INFINITY, -f32::INFINITY] {
         let mut numbers = vec![1.0; 3 * columns];
         numbers[columns + 7] = broken;
-        let x = upload::tensor(&gpu, columns, &numbers);
+        let x = upload::tensor(gpu, columns, &numbers);
         let y = gpu.tensor("y", 3, outputs).unwrap();
-        run(&gpu, |r| r.linear(&x, &w, Linear::default(), &y));
-        let y = read(&gpu, &y);
+        run(gpu, |r| r.linear(&x, &w, Linear::default(), &y));
+        let y = read(gpu, &y);
         let finite: Vec<bool> = y.iter().map(|y| y.is_finite()).collect();
         assert_eq!(finite[..outputs], [true; 5]);
         assert_eq!(finite[outputs..2 * outputs], [false; 5]);
         assert_eq!(finite[2 * outputs..], [true; 5]);
     }
     // Rows that are not of whole groups of 32 inputs go another way, and what has to be exact.
-    assert!(!runs_half(&gpu, Precision::Q8 { group: 16 }, 16));
+    let narrow = Precision::Q8 { group: 16 };
+    assert!(!rounds(&kernels(gpu, narrow, 16, Linear::default())));
     let exact = Linear {
         exact: true,
         ..Linear::default()
     };
-    assert!(!rounds(&kernels(&gpu, precision, columns, exact)));
+    assert!(!rounds(&kernels(gpu, precision, columns, exact)));
 }
 
 fn rounds(kernel: &str) -> bool {
     kernel.contains("_half_") || kernel.contains("_dots_")
-}
-
-fn runs_half(gpu: &Gpu, precision: Precision, columns: usize) -> bool {
-    kernels(gpu, precision, columns, Linear::default()).starts_with("matmul_half_")
 }
 
 /// Products of bytes. Where 32 inputs are whole multiples of a 127th of the largest they are as good as
@@ -100,29 +103,7 @@ pub(crate) fn matmul_dots(precision: Precision, larger: Precision) {
         }
     }
     rounded_as_it_should_be(&gpu, precision);
-    // What is no number makes none, and what is infinite neither.
-    let (columns, outputs) = (upload::columns(precision, 64), 5);
-    let ones = vec![1.0; outputs * columns];
-    let (w, _) = upload::matrix(&gpu, outputs, columns, precision, &ones);
-    for broken in [f32::NAN, f32::INFINITY, -f32::INFINITY] {
-        let mut numbers = vec![1.0; 3 * columns];
-        numbers[columns + 7] = broken;
-        let x = upload::tensor(&gpu, columns, &numbers);
-        let y = gpu.tensor("y", 3, outputs).unwrap();
-        run(&gpu, |r| r.linear(&x, &w, Linear::default(), &y));
-        let y = read(&gpu, &y);
-        let finite: Vec<bool> = y.iter().map(|y| y.is_finite()).collect();
-        assert_eq!(finite[..outputs], [true; 5]);
-        assert_eq!(finite[outputs..2 * outputs], [false; 5]);
-        assert_eq!(finite[2 * outputs..], [true; 5]);
-    }
-    let narrow = Precision::Q8 { group: 16 };
-    assert!(!rounds(&kernels(&gpu, narrow, 16, Linear::default())));
-    let exact = Linear {
-        exact: true,
-        ..Linear::default()
-    };
-    assert!(!rounds(&kernels(&gpu, precision, columns, exact)));
+    not_everywhere(&gpu, precision);
 }
 
 /// Inputs between multiples go to the nearer one; zeros stay zeros.

@@ -11,13 +11,13 @@ const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
 /// Those that `shared/weight_wide.wesl` reads too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
-/// Those that `matmul_half` and `matmul_dots` multiply with: their codes are exact in 16-bit floats
-/// and in bytes.
+/// Those that `matmul_half`, `matmul_cooperative` and `matmul_dots` multiply with: their codes are
+/// exact in 16-bit floats and in bytes.
 const CODES: [&str; 2] = ["q8", "q4"];
 
 /// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
-/// 16-bit floats or of bytes.
-const FEATURES: [&str; 4] = ["wide", "subgroups", "kv16", "kv8"];
+/// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8.
+const FEATURES: [&str; 5] = ["wide", "subgroups", "kv16", "kv8", "sixteen"];
 
 fn main() -> Result<(), String> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
@@ -41,6 +41,9 @@ fn main() -> Result<(), String> {
         let mut variants = Vec::new();
         if source.contains("@if(kv16)") {
             variants.extend([vec![], vec!["kv16"], vec!["kv8"]]);
+        } else if source.contains("@if(sixteen)") {
+            let both = |storage| [vec![storage], vec![storage, "sixteen"]];
+            variants.extend(CODES.into_iter().flat_map(both));
         } else if source.contains("import package::shared::weight::{code_") {
             variants.extend(CODES.map(|storage| vec![storage]));
         } else if has_matvec || source.contains("package::shared::weight") {
@@ -56,13 +59,14 @@ fn main() -> Result<(), String> {
             let variant = [&[name.as_str()], &features[..]].concat().join("_");
             let wgsl = resolve(&shaders, name, &features)?;
             let storage = STORAGES.into_iter().find(|it| features.contains(it));
-            let needs = match (
-                features.contains(&"subgroups"),
-                wgsl.contains("enable f16;"),
-            ) {
-                (true, _) => "Some(Feature::Subgroups)",
-                (_, true) => "Some(Feature::F16)",
-                (false, false) => "None",
+            let needs = if wgsl.contains("enable wgpu_cooperative_matrix;") {
+                "Some(Feature::CooperativeMatrix)"
+            } else if wgsl.contains("enable f16;") {
+                "Some(Feature::F16)"
+            } else if features.contains(&"subgroups") {
+                "Some(Feature::Subgroups)"
+            } else {
+                "None"
             };
             let (bindings, size, folds) = reflect(&variant, &wgsl)?;
             let file = out_dir.join(format!("{variant}.wgsl"));
@@ -118,6 +122,7 @@ fn reflect(name: &str, wgsl: &str) -> Result<(Vec<String>, [u32; 3], bool), Stri
         naga::valid::ValidationFlags::all(),
         naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32
             | naga::valid::Capabilities::SHADER_FLOAT16
+            | naga::valid::Capabilities::COOPERATIVE_MATRIX
             | naga::valid::Capabilities::SUBGROUP,
     )
     .validate(&module)

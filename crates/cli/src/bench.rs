@@ -61,7 +61,7 @@ pub(crate) struct BenchArgs {
     unchecked: bool,
     /// Measure anew which kernels suit the adapter, show what was tried, and keep the choice for
     /// later runs of any command
-    #[arg(long, conflicts_with = "no_tuning")]
+    #[arg(long, conflicts_with_all = ["no_tuning", "kernels"])]
     tune: bool,
     #[command(flatten)]
     tuning: TuningArgs,

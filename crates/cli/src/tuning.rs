@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::Args as ClapArgs;
-use paligemma_engine::{Tune, Tuned, TuningOptions};
+use paligemma_engine::{Tune, Tuned, TuningOptions, Variants};
 use serde_json::{Map, Value, json};
 
 /// Version of the file; another one is not read.
@@ -22,21 +22,24 @@ pub(crate) struct TuningArgs {
     /// directory, in paligemma/tuning.json
     #[arg(long)]
     pub(crate) no_tuning: bool,
+    /// Use these kernels, as `bench` names them: "tiled lanes=32", "cooperative lanes=32 subgroups".
+    /// What the adapter lacks a feature for becomes what needs none
+    #[arg(long, value_name = "NAMES", conflicts_with = "no_tuning")]
+    kernels: Option<Variants>,
 }
 
 impl TuningArgs {
     /// What is kept, unless nobody wants it.
     pub(crate) fn options(&self) -> TuningOptions {
-        match self.no_tuning {
-            true => TuningOptions {
-                known: Vec::new(),
-                tune: Tune::Never,
-            },
-            false => TuningOptions {
-                known: file().map_or_else(Vec::new, |file| read(&file)),
-                tune: Tune::Unknown,
-            },
-        }
+        let (known, tune) = match (self.no_tuning, self.kernels) {
+            (_, Some(variants)) => (Vec::new(), Tune::Given(variants)),
+            (true, None) => (Vec::new(), Tune::Never),
+            (false, None) => (
+                file().map_or_else(Vec::new, |file| read(&file)),
+                Tune::Unknown,
+            ),
+        };
+        TuningOptions { known, tune }
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Tune {
     Always,
     /// Never.
     Never,
+    /// Never, and these are used whatever is known.
+    Given(Variants),
 }
 
 /// What is known of adapters, and when to measure.
@@ -53,6 +55,8 @@ pub struct Choice {
 pub enum ChosenBy {
     /// From what the adapter is, without a measurement.
     Usual,
+    /// From whoever opened it.
+    Given,
     /// From what was known.
     Known,
     /// From a run just now; worth keeping.
@@ -65,6 +69,7 @@ impl fmt::Display for ChosenBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usual => f.write_str("the usual choice"),
+            Self::Given => f.write_str("as asked"),
             Self::Known => f.write_str("measured earlier"),
             Self::Measured(_) => f.write_str("measured"),
             Self::Failed(why) => write!(f, "not measured: {why}"),
@@ -94,6 +99,10 @@ impl Gpu {
         let known = known.iter().find(|tuned| tuned.adapter == key);
         match (options.tuning.tune, known) {
             (Tune::Always, _) => gpu.retune().await,
+            (Tune::Given(variants), _) => {
+                gpu.set_variants(variants);
+                gpu.0.choice.borrow_mut().origin = ChosenBy::Given;
+            }
             (_, Some(known)) => {
                 gpu.set_variants(known.variants);
                 gpu.0.choice.borrow_mut().origin = ChosenBy::Known;
@@ -156,23 +165,28 @@ impl Gpu {
                 adapter: self.adapter_key(),
                 variants: tuning.variants,
             }),
-            ChosenBy::Usual | ChosenBy::Known | ChosenBy::Failed(_) => None,
+            ChosenBy::Usual | ChosenBy::Given | ChosenBy::Known | ChosenBy::Failed(_) => None,
         }
     }
 
     /// What a measurement depends on: back end, adapter, driver, how large a binding may be, how
-    /// large subgroups are, whether there are 16-bit floats, and the source of the kernels that are measured.
+    /// large subgroups are, whether there are 16-bit floats and cooperative matrices, and the source of the kernels that are measured.
     #[must_use]
     pub fn adapter_key(&self) -> String {
         let info = self.info();
         format!(
-            "{} | {} | {} | bindings {} | subgroups {}{} | kernels {:016x}",
+            "{} | {} | {} | bindings {} | subgroups {}{}{} | kernels {:016x}",
             info.backend,
             info.name,
             info.driver,
             info.max_binding_bytes,
             self.0.subgroup_size,
             if self.has_f16() { " | f16" } else { "" },
+            match self.cooperative_side() {
+                16 => " | cooperative 16x16",
+                8 => " | cooperative 8x8",
+                _ => "",
+            },
             kernels_digest()
         )
     }
@@ -184,6 +198,9 @@ fn kernels_digest() -> u64 {
         &shader::MATMUL_Q4,
         &shader::MATMUL_TILED_Q4,
         &shader::MATMUL_HALF_Q4,
+        &shader::MATMUL_COOPERATIVE_Q4,
+        &shader::MATMUL_COOPERATIVE_Q4_SIXTEEN,
+        &shader::HALVE_ROWS,
         &shader::MATMUL_DOTS_Q4,
         &shader::MATVEC_Q4_WIDE,
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,

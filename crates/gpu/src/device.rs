@@ -13,6 +13,13 @@ use crate::subgroups;
 use crate::submit::Submission;
 use crate::variants::Variants;
 
+/// What `matmul_cooperative` needs.
+const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::SHADER_F16);
+/// Workgroup memory of the one kernel that takes more than WebGPU grants everywhere.
+const MOST_WORKGROUP_BYTES: u32 = 24 << 10;
+
 /// How to open a GPU.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
@@ -66,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) variants: Cell<Variants>,
     /// Invocations that every subgroup has at least; 0: there are no subgroups.
     pub(crate) subgroup_size: u32,
+    /// Rows and columns of cooperative matrices; 0: there are none.
+    pub(crate) cooperative_side: u32,
     unchecked: bool,
     /// Where they came from.
     pub(crate) choice: RefCell<Choice>,
@@ -143,6 +152,21 @@ impl Gpu {
             let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
             features |= adapter.features() & wanted;
         }
+        let cooperative_side = match optional {
+            true => cooperative_side(&adapter),
+            false => 0,
+        };
+        if cooperative_side > 0 {
+            features |= COOPERATIVE;
+            limits.max_compute_workgroup_storage_size = MOST_WORKGROUP_BYTES;
+        }
+        // SAFETY: none of what is unsound about it is done here: cooperative matrices are read and
+        // written within arrays of workgroup memory, by whole subgroups.
+        #[expect(unsafe_code, reason = "cooperative matrices are behind it")]
+        let experimental_features = match cooperative_side > 0 {
+            true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            false => wgpu::ExperimentalFeatures::disabled(),
+        };
 
         let mut info = describe(&adapter);
         // What wgpu cannot ask a browser for is added to its request while it makes it.
@@ -152,6 +176,7 @@ impl Gpu {
             label: Some("paligemma"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features,
             ..Default::default()
         });
         #[cfg(target_arch = "wasm32")]
@@ -207,6 +232,7 @@ impl Gpu {
             queue,
             variants: Cell::new(Variants::usual(&info)),
             subgroup_size,
+            cooperative_side,
             unchecked: options.unchecked,
             choice: RefCell::new(Choice::usual(&info)),
             options: options.clone(),
@@ -418,10 +444,38 @@ async fn choose(part: Option<&str>) -> Result<wgpu::Adapter, GpuError> {
         })
 }
 
+/// Rows and columns of the cooperative matrices that `matmul_cooperative` is to use; 0: the adapter
+/// has none that it can, or not subgroups of one size.
+fn cooperative_side(adapter: &wgpu::Adapter) -> u32 {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let info = adapter.get_info();
+    let (least, most) = (info.subgroup_min_size, info.subgroup_max_size);
+    let room = adapter.limits().max_compute_workgroup_storage_size >= MOST_WORKGROUP_BYTES;
+    // Elsewhere a matrix cannot be read from an array of vectors.
+    let vulkan = info.backend == wgpu::Backend::Vulkan;
+    if !vulkan || !adapter.features().contains(COOPERATIVE) || least != most || !room {
+        return 0;
+    }
+    let known = adapter.cooperative_matrix_properties();
+    let sides = [16, 8].into_iter().filter(|side| {
+        let fits = |it: &wgpu::CooperativeMatrixProperties| {
+            [it.m_size, it.n_size, it.k_size] == [*side; 3]
+                && (it.ab_type, it.cr_type) == (F16, F32)
+        };
+        let parts = least / side;
+        (1..=4).contains(&parts) && known.iter().any(fits)
+    });
+    sides.max().unwrap_or(0)
+}
+
 fn feature_names(features: wgpu::Features) -> Vec<String> {
     let known = [
         ("timestamp-query", wgpu::Features::TIMESTAMP_QUERY),
         ("shader-f16", wgpu::Features::SHADER_F16),
+        (
+            "cooperative-matrix",
+            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+        ),
     ];
     let used = known.iter().filter(|(_, flag)| features.contains(*flag));
     used.map(|(name, _)| (*name).to_owned()).collect()

@@ -4,10 +4,11 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::buffer::Buffer;
+use crate::device::Constants;
 use crate::error::GpuError;
 use crate::matrix::{Matrix, Matvec, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
-use crate::shader::{self, Shader};
+use crate::shader::{self, Feature, Shader};
 use crate::tensor::{Indices, Tensor};
 
 /// Logits that one workgroup of `argmax_parts` looks at.
@@ -39,6 +40,7 @@ struct LinearParams {
     gelu: u32,
     accumulate: u32,
     first_column: u32,
+    x_vectors: u32,
 }
 
 #[repr(C)]
@@ -95,7 +97,18 @@ impl Recorder {
         }
         // A kernel binds something even where it reads nothing.
         let bias = then.bias.unwrap_or(x);
-        let bindings = || vec![x.into(), bias.into(), y.into()];
+        let (matmul, tile) = self.gpu.matmul(&w.kernels(), then.exact);
+        let halves = match matmul.needs {
+            Some(Feature::CooperativeMatrix) if rows > 1 => match self.halved(x) {
+                Ok(halves) => Some(halves),
+                Err(error) => return self.fail(error),
+            },
+            _ => None,
+        };
+        let bindings = || match &halves {
+            Some((halves, factors)) => vec![halves.into(), bias.into(), y.into(), factors.into()],
+            None => vec![x.into(), bias.into(), y.into()],
+        };
         for (range, resources) in Self::shard_resources(w, bindings) {
             let params = LinearParams {
                 rows: rows as u32,
@@ -105,6 +118,7 @@ impl Recorder {
                 gelu: then.gelu.into(),
                 accumulate: then.accumulate.into(),
                 first_column: then.first_column.unwrap_or(0) as u32,
+                x_vectors: halved_vectors(x) as u32,
                 shape: w.shape(range.len()),
             };
             let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
@@ -114,11 +128,52 @@ impl Recorder {
                 self.dispatch_matvec(w.kernels().matvec, resources, params, pairs, cost);
                 continue;
             }
-            let (shader, tile) = self.gpu.matmul(&w.kernels(), then.exact);
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
-            self.dispatch(shader, resources, params, groups, cost);
+            let subgroup = ("2", f64::from(self.gpu.subgroup_size()));
+            let constants: &Constants = match halves {
+                Some(_) => &[subgroup],
+                None => &[],
+            };
+            self.dispatch_with(matmul, constants, resources, params, groups, cost);
         }
+    }
+
+    /// x in 16-bit floats and each row's factor, in memory that the products of a program share.
+    fn halved(&mut self, x: &Tensor) -> Result<(Indices, Tensor), GpuError> {
+        let (rows, words) = (x.rows(), 2 * halved_vectors(x));
+        let made = match self.halves.get(&[rows, words]) {
+            Some(made) => made.clone(),
+            None => {
+                let halves = self.gpu.indices("halves", rows * words)?;
+                let made = (halves, self.gpu.tensor("factors", 1, rows)?);
+                self.halves.insert([rows, words], made.clone());
+                made
+            }
+        };
+        self.halve_rows(x, &made.0, &made.1);
+        Ok(made)
+    }
+
+    /// x in 16-bit floats, two to a word, and what each row is to be multiplied by then: halves
+    /// `[rows, columns rounded up to 128 / 2]`, factors `[1, rows]`, powers of two. Needs 16-bit
+    /// floats.
+    pub fn halve_rows(&mut self, x: &Tensor, halves: &Indices, factors: &Tensor) {
+        let vectors = halved_vectors(x);
+        let fits = halves.len() >= 2 * x.rows() * vectors
+            && factors.rows() == 1
+            && factors.columns() == x.rows();
+        if !fits {
+            let detail = halves.len().to_string();
+            return self.misfit(&shader::HALVE_ROWS, &[x, factors], detail);
+        }
+        self.dispatch(
+            &shader::HALVE_ROWS,
+            vec![x.into(), halves.into(), factors.into()],
+            bytemuck::cast_slice(&[(x.stride() / 4) as u32, vectors as u32]),
+            [x.rows() as u64, 1, 1],
+            0,
+        );
     }
 
     /// y = gelu(gate · x) * (up · x) for a single row and a matrix of one shard that holds the
@@ -142,6 +197,7 @@ impl Recorder {
             gelu: 0,
             accumulate: 0,
             first_column: 0,
+            x_vectors: 0,
             shape: w.shape(w.rows()),
         };
         let cost = w.rows() as u64 * w.columns() as u64;
@@ -412,6 +468,12 @@ fn is_norm(x: &Tensor, scales: &[&Tensor], results: &[&Tensor]) -> bool {
     x.stride().is_multiple_of(4)
         && scales.iter().all(is_scale)
         && results.iter().all(|y| same_shape(x, y))
+}
+
+/// Vectors of a row of x in 16-bit floats: whole groups of 128 inputs, as many as a kernel takes at
+/// a time at most.
+fn halved_vectors(x: &Tensor) -> usize {
+    (x.stride() / 4).next_multiple_of(32)
 }
 
 fn same_shape(a: &Tensor, b: &Tensor) -> bool {

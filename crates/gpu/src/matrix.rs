@@ -106,6 +106,7 @@ pub(crate) struct Kernels {
     pub(crate) matmul: &'static Shader,
     pub(crate) matmul_tiled: &'static Shader,
     pub(crate) matmul_half: Option<&'static Shader>,
+    pub(crate) matmul_cooperative: Option<Cooperative>,
     pub(crate) matmul_dots: Option<&'static Shader>,
     pub(crate) matvec: Matvec,
     pub(crate) matvec_geglu: Matvec,
@@ -119,12 +120,20 @@ pub(crate) struct Matvec {
     pub(crate) subgroups: Option<&'static Shader>,
 }
 
+/// A product of many rows by cooperative matrices of either size.
+#[derive(Clone, Copy)]
+pub(crate) struct Cooperative {
+    pub(crate) eight: &'static Shader,
+    pub(crate) sixteen: &'static Shader,
+}
+
 macro_rules! kernels {
     ($matvec:ident $(+ $matvec_subgroups:ident)?, $geglu:ident $(+ $geglu_subgroups:ident)?, $matmul:ident, $tiled:ident $(+ $half:ident + $dots:ident)?, $embed:ident) => {
         Kernels {
             matmul: &shader::$matmul,
             matmul_tiled: &shader::$tiled,
             matmul_half: [$(&shader::$half)?].first().copied(),
+            matmul_cooperative: None,
             matmul_dots: [$(&shader::$dots)?].first().copied(),
             matvec: Matvec {
                 plain: &shader::$matvec,
@@ -139,10 +148,29 @@ macro_rules! kernels {
     };
 }
 
-/// Those for rows of so many blocks. Rows and groups of whole chunks of 32 inputs are read 16
+/// Those for rows of so many blocks.
+pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
+    let matmul_cooperative = match precision {
+        Precision::Q8 { group } if group.is_multiple_of(32) => Some(Cooperative {
+            eight: &shader::MATMUL_COOPERATIVE_Q8,
+            sixteen: &shader::MATMUL_COOPERATIVE_Q8_SIXTEEN,
+        }),
+        Precision::Q4 { group } if group.is_multiple_of(32) => Some(Cooperative {
+            eight: &shader::MATMUL_COOPERATIVE_Q4,
+            sixteen: &shader::MATMUL_COOPERATIVE_Q4_SIXTEEN,
+        }),
+        _ => None,
+    };
+    Kernels {
+        matmul_cooperative,
+        ..by_table(precision, blocks)
+    }
+}
+
+/// All but those that a table of two columns does not tell. Rows and groups of whole chunks of 32 inputs are read 16
 /// bytes at a time.
 #[rustfmt::skip] // a table
-pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
+fn by_table(precision: Precision, blocks: usize) -> Kernels {
     let wide = match precision {
         Precision::F32 | Precision::F16 | Precision::BF16 => false,
         Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => {

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use crate::buffer::Buffer;
 use crate::device::{Constants, Gpu, Pipeline};
 use crate::error::GpuError;
@@ -73,6 +75,9 @@ pub struct Recorder {
     steps: Vec<Recorded>,
     uniforms: Vec<u8>,
     buffers: Vec<Buffer>,
+    // Inputs of products in 16-bit floats, by rows and words of a row; a product is done with them
+    // before the next one begins.
+    pub(crate) halves: HashMap<[usize; 2], (Indices, Tensor)>,
     error: Option<GpuError>,
 }
 
@@ -130,6 +135,7 @@ impl Gpu {
             steps: Vec::new(),
             uniforms: Vec::new(),
             buffers: Vec::new(),
+            halves: HashMap::new(),
             error: None,
         }
     }

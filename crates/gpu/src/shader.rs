@@ -25,7 +25,7 @@ impl Shader {
     pub fn source_for_browsers(&self) -> Cow<'static, str> {
         match self.needs {
             Some(Feature::Subgroups) => format!("enable subgroups;\n{}", self.source).into(),
-            Some(Feature::F16) | None => self.source.into(),
+            Some(Feature::F16 | Feature::CooperativeMatrix) | None => self.source.into(),
         }
     }
 }
@@ -37,6 +37,8 @@ pub enum Feature {
     Subgroups,
     /// Arithmetic of 16-bit floats.
     F16,
+    /// The invocations of a subgroup multiply matrices of 16-bit floats together. Not in browsers.
+    CooperativeMatrix,
 }
 
 /// How a shader uses a binding.

@@ -120,6 +120,8 @@ impl Gpu {
         let mut others = vec![MatmulVariant::Registers, MatmulVariant::Tiled];
         if optional {
             others.extend(self.has_f16().then_some(MatmulVariant::Half));
+            let cooperative = self.cooperative_side() > 0;
+            others.extend(cooperative.then_some(MatmulVariant::Cooperative));
             others.push(MatmulVariant::Dots);
         }
         others.retain(|matmul| *matmul != usual.matmul);
@@ -336,7 +338,11 @@ fn best(candidates: &[Candidate], usual: Variants) -> Variants {
         let it = candidates.iter().find(|it| it.variants == variants)?;
         it.ms.filter(|_| it.agrees)
     };
-    for matmul in [MatmulVariant::Half, MatmulVariant::Dots] {
+    for matmul in [
+        MatmulVariant::Half,
+        MatmulVariant::Cooperative,
+        MatmulVariant::Dots,
+    ] {
         let mut of_it = rounded.iter().filter(|it| it.variants.matmul == matmul);
         let Some(variants) = of_it.next().map(|it| it.variants) else {
             continue;

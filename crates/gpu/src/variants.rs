@@ -25,6 +25,9 @@ pub enum MatmulVariant {
     /// sums of 32 products are rounded to 16 bits: about a thousandth of the result, a sixth of what
     /// rounding weights to `q8` costs.
     Half,
+    /// The same as cooperative matrices, which many GPUs multiply faster than anything else: inputs and
+    /// weights are rounded to 16 bits, sums are of 32. Not in browsers.
+    Cooperative,
     /// The same with products of signed bytes, of which inputs become multiples of a 127th of the
     /// largest of 32 where weights are quantized; else as usual. It needs no
     /// feature, and many GPUs have it as one instruction. About as much is lost as by rounding
@@ -38,23 +41,28 @@ impl MatmulVariant {
     pub fn is_exact(self) -> bool {
         match self {
             Self::Registers | Self::Tiled => true,
-            Self::Half | Self::Dots => false,
+            Self::Half | Self::Cooperative | Self::Dots => false,
         }
     }
 
     /// The kernel for one way of storing weights, and the outputs and rows of its workgroups.
-    fn of(self, kernels: &Kernels) -> Option<(&'static Shader, [usize; 2])> {
+    fn of(self, gpu: &Gpu, kernels: &Kernels) -> Option<(&'static Shader, [usize; 2])> {
         match self {
             Self::Registers => Some((kernels.matmul, [32, 64])),
             Self::Tiled => Some((kernels.matmul_tiled, [64, 64])),
             Self::Half => Some((kernels.matmul_half?, [64, 64])),
+            Self::Cooperative => match (gpu.0.cooperative_side, kernels.matmul_cooperative?) {
+                (16, both) => Some((both.sixteen, [64, 64])),
+                (8, both) => Some((both.eight, [32, 32])),
+                _ => None,
+            },
             Self::Dots => Some((kernels.matmul_dots?, [64, 64])),
         }
     }
 }
 
 /// The kernels that an adapter gets. Every one computes the same, but for what
-/// [`MatmulVariant::Half`] and [`MatmulVariant::Dots`] round.
+/// [`MatmulVariant::Half`], [`MatmulVariant::Cooperative`] and [`MatmulVariant::Dots`] round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variants {
     /// Products of many rows.
@@ -91,8 +99,8 @@ impl Variants {
 /// A text that names no variants.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half` or `dots`, `lanes=` with \
-     a power of two up to {MOST_LANES}, and perhaps `subgroups`, as in `tiled lanes=32 subgroups`"
+    "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half`, `cooperative` or `dots`, \
+     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, as in `tiled lanes=32 subgroups`"
 )]
 pub struct UnknownVariants {
     /// It.
@@ -105,6 +113,7 @@ impl fmt::Display for MatmulVariant {
             Self::Registers => "registers",
             Self::Tiled => "tiled",
             Self::Half => "half",
+            Self::Cooperative => "cooperative",
             Self::Dots => "dots",
         })
     }
@@ -136,6 +145,7 @@ impl FromStr for Variants {
                 "registers" => MatmulVariant::Registers,
                 "tiled" => MatmulVariant::Tiled,
                 "half" => MatmulVariant::Half,
+                "cooperative" => MatmulVariant::Cooperative,
                 "dots" => MatmulVariant::Dots,
                 _ => return None,
             };
@@ -178,6 +188,7 @@ impl Gpu {
             subgroups: variants.subgroups && self.0.subgroup_size > 0,
             matmul: match variants.matmul {
                 MatmulVariant::Half if !self.has_f16() => MatmulVariant::Tiled,
+                MatmulVariant::Cooperative if self.0.cooperative_side == 0 => MatmulVariant::Tiled,
                 other => other,
             },
         });
@@ -192,6 +203,12 @@ impl Gpu {
             .contains(wgpu::Features::SHADER_F16)
     }
 
+    /// Rows and columns of the cooperative matrices that are in use; 0: none are.
+    #[must_use]
+    pub fn cooperative_side(&self) -> u32 {
+        self.0.cooperative_side
+    }
+
     /// Invocations that every subgroup has at least; 0: there are no subgroups.
     #[must_use]
     pub fn subgroup_size(&self) -> u32 {
@@ -203,8 +220,10 @@ impl Gpu {
     pub(crate) fn matmul(&self, kernels: &Kernels, exact: bool) -> (&'static Shader, [usize; 2]) {
         let chosen = self.variants().matmul;
         let fits = !exact || chosen.is_exact();
-        let chosen = Some(chosen).filter(|_| fits).and_then(|it| it.of(kernels));
-        let usual = || Variants::usual(self.info()).matmul.of(kernels);
+        let chosen = Some(chosen)
+            .filter(|_| fits)
+            .and_then(|it| it.of(self, kernels));
+        let usual = || Variants::usual(self.info()).matmul.of(self, kernels);
         let kernel = chosen.or_else(usual);
         kernel.unwrap_or((kernels.matmul, [32, 64]))
     }
@@ -230,6 +249,7 @@ mod tests {
             MatmulVariant::Registers,
             MatmulVariant::Tiled,
             MatmulVariant::Half,
+            MatmulVariant::Cooperative,
             MatmulVariant::Dots,
         ] {
             for matvec_lanes in [1, 2, 4, 8, 16, 32, 64] {

@@ -53,7 +53,7 @@ pub(crate) fn matmul_half(precision: Precision, larger: Precision) {
 }
 
 /// What is not rounded: numbers that are none, matrices of other groups, what has to be exact.
-fn not_everywhere(gpu: &Gpu, precision: Precision) {
+pub(crate) fn not_everywhere(gpu: &Gpu, precision: Precision) {
     // What is no number, or infinite, is not made one.
     let (columns, outputs) = (upload::columns(precision, 64), 5);
     let ones = vec![1.0; outputs * columns];
@@ -81,7 +81,9 @@ fn not_everywhere(gpu: &Gpu, precision: Precision) {
 }
 
 fn rounds(kernel: &str) -> bool {
-    kernel.contains("_half_") || kernel.contains("_dots_")
+    ["_half_", "_dots_", "_cooperative_"]
+        .iter()
+        .any(|name| kernel.contains(name))
 }
 
 /// Products of bytes. Where 32 inputs are whole multiples of a 127th of the largest they are as good as
@@ -143,7 +145,7 @@ fn rounded_as_it_should_be(gpu: &Gpu, precision: Precision) {
 }
 
 /// What is recorded for a product of two rows.
-fn kernels(gpu: &Gpu, precision: Precision, columns: usize, then: Linear<'_>) -> String {
+pub(crate) fn kernels(gpu: &Gpu, precision: Precision, columns: usize, then: Linear<'_>) -> String {
     let w = gpu.matrix("w", 3, columns, precision).unwrap();
     let (x, y) = (
         gpu.tensor("x", 2, columns).unwrap(),

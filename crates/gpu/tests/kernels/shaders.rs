@@ -75,19 +75,23 @@ fn nothing_optional_is_used_but_what_a_name_says() {
                 matches!(word, Some("enable" | "requires"))
             });
         let name = shader.name;
-        let half = name.starts_with("matmul_half_");
+        let cooperative = name.starts_with("matmul_cooperative_");
+        let half = name.starts_with("matmul_half_") || name == "halve_rows" || cooperative;
         assert_eq!(directive, half.then_some("enable f16"), "{name}");
+        let extension = shader.source.contains("enable wgpu_cooperative_matrix");
+        assert_eq!(extension, cooperative, "{name}");
         assert_eq!(shader.source.contains("f16>"), half, "{name}");
-        let subgroups = shader.source.contains("subgroup");
+        let subgroups = shader.source.contains("subgroupS");
         assert_eq!(subgroups, name.ends_with("_subgroups"), "{name}");
         let enables = shader
             .source_for_browsers()
             .starts_with("enable subgroups;");
         assert_eq!(subgroups, enables, "{name}");
-        let needs = match (subgroups, half) {
-            (true, _) => Some(Feature::Subgroups),
-            (_, true) => Some(Feature::F16),
-            (false, false) => None,
+        let needs = match (subgroups, half, cooperative) {
+            (_, _, true) => Some(Feature::CooperativeMatrix),
+            (true, ..) => Some(Feature::Subgroups),
+            (_, true, _) => Some(Feature::F16),
+            (false, false, false) => None,
         };
         assert_eq!(shader.needs, needs, "{name}");
     }

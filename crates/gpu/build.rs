@@ -37,7 +37,7 @@ fn main() -> Result<(), String> {
     for name in &names {
         let source = fs::read_to_string(shaders.join(format!("{name}.wesl")))
             .map_err(|e| format!("{name}: {e}"))?;
-        let has_matvec = source.contains("package::shared::matvec");
+        let has_matvec = source.contains("package::shared::matvec::");
         let mut variants = Vec::new();
         if source.contains("@if(kv16)") {
             variants.extend([vec![], vec!["kv16"], vec!["kv8"]]);
@@ -46,7 +46,9 @@ fn main() -> Result<(), String> {
             variants.extend(CODES.into_iter().flat_map(both));
         } else if source.contains("import package::shared::weight::{code_") {
             variants.extend(CODES.map(|storage| vec![storage]));
-        } else if has_matvec || source.contains("package::shared::weight") {
+        } else if source.contains("package::shared::matvec")
+            || source.contains("package::shared::weight")
+        {
             variants.extend(STORAGES.map(|storage| vec![storage]));
         } else {
             variants.push(vec![]);

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::buffer::Buffer;
 use crate::device::Constants;
 use crate::error::GpuError;
-use crate::matrix::{Matrix, Matvec, WeightShape};
+use crate::matrix::{BLOCK, Matrix, Matvec, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Feature, Shader};
 use crate::tensor::{Indices, Tensor};
@@ -124,8 +124,8 @@ impl Recorder {
             let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
             let params = bytemuck::bytes_of(&params);
             if rows == 1 {
-                let pairs = [range.len(), w.rows()].map(|rows| rows.div_ceil(2));
-                self.dispatch_matvec(w.kernels().matvec, resources, params, pairs, cost);
+                let rows = [range.len(), w.rows()];
+                self.dispatch_matvec(w.kernels().matvec, resources, params, rows, w.blocks());
                 continue;
             }
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
@@ -200,36 +200,35 @@ impl Recorder {
             x_vectors: 0,
             shape: w.shape(w.rows()),
         };
-        let cost = w.rows() as u64 * w.columns() as u64;
         for (_, resources) in Self::shard_resources(w, || vec![x.into(), y.into()]) {
             let params = bytemuck::bytes_of(&params);
-            let pairs = [y.columns(); 2];
-            self.dispatch_matvec(w.kernels().matvec_geglu, resources, params, pairs, cost);
+            let rows = [w.rows(); 2];
+            self.dispatch_matvec(
+                w.kernels().matvec_geglu,
+                resources,
+                params,
+                rows,
+                w.blocks(),
+            );
         }
     }
 
-    /// Pairs of products, each by a team of invocations: so many here, so many of the whole matrix.
+    /// Products of one x with so many rows of weights here, so many of the whole matrix, by teams of
+    /// invocations.
     fn dispatch_matvec(
         &mut self,
         kernel: Matvec,
         resources: Vec<Resource>,
         params: &[u8],
-        [pairs, all_pairs]: [usize; 2],
-        cost: u64,
+        [rows, all_rows]: [usize; 2],
+        blocks: usize,
     ) {
-        // Few outputs are shared by more, so that every core has some. Shards do as the whole would:
-        // the same sums in the same order.
-        const LEAST_GROUPS: usize = 8;
-        let mut lanes = self.gpu.variants().matvec_lanes.clamp(1, 64);
-        while lanes < 16 && (all_pairs * lanes as usize) < 64 * LEAST_GROUPS {
-            lanes *= 2;
-        }
-        let teams = (64 / lanes) as usize;
-        let groups = [pairs.div_ceil(teams) as u64, 1, 1];
-        let shader = self.gpu.matvec(kernel, lanes);
+        // Shards do as the whole would: the same sums in the same order.
+        let (shader, lanes, groups) = self.gpu.matvec(kernel, rows, all_rows, blocks);
         // By its number: names of what a shader imports are not kept.
         let lanes = ("1", f64::from(lanes));
-        self.dispatch_with(shader, &[lanes], resources, params, groups, cost);
+        let cost = (rows * blocks * BLOCK) as u64;
+        self.dispatch_with(shader, &[lanes], resources, params, [groups, 1, 1], cost);
     }
 
     /// y\[i\] = scale * w\[ids\[i\]\], y `[ids, w.columns]`; an id outside w leaves its row alone.

@@ -65,8 +65,8 @@ impl Gpu {
                 &shader::DECODE_ATTENTION_KV8,
             ]),
         }
-        let lanes = self.variants().matvec_lanes;
-        let matvec = |kernel| self.matvec(kernel, lanes);
+        // As for a matrix of many outputs.
+        let matvec = |kernel| self.matvec(kernel, 1 << 20, 1 << 20, 1 << 10).0;
         for (precision, columns, role) in matrices {
             let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
             let (matmul, _) = self.matmul(&kernels, false);

@@ -338,11 +338,10 @@ impl Recorder {
 
     /// LayerNorm over each row of x into y; scale and shift are `[columns]`.
     pub fn layer_norm(&mut self, x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32, y: &Tensor) {
-        let fits = scale.columns() == x.columns() && shift.columns() == x.columns();
-        if !fits || !same_shape(x, y) {
+        if !is_norm(x, &[scale, shift], &[y]) {
             return self.misfit(&shader::LAYER_NORM, &[x, scale, shift, y], String::new());
         }
-        let params = [x.columns() as u32, x.stride() as u32, eps.to_bits()];
+        let params = [x.columns() as u32, (x.stride() / 4) as u32, eps.to_bits()];
         self.dispatch(
             &shader::LAYER_NORM,
             vec![x.into(), scale.into(), shift.into(), y.into()],

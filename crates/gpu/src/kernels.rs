@@ -305,7 +305,7 @@ impl Recorder {
             &shader::GEGLU,
             vec![x.into(), y.into()],
             bytemuck::cast_slice(&params),
-            [y.columns().div_ceil(64) as u64, y.rows() as u64, 1],
+            [y.columns().div_ceil(256) as u64, y.rows() as u64, 1],
             0,
         );
     }

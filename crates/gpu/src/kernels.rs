@@ -3,7 +3,6 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::buffer::Buffer;
 use crate::device::Constants;
 use crate::error::GpuError;
 use crate::matrix::{Matrix, Matvec, WeightShape};
@@ -412,22 +411,30 @@ impl Recorder {
         if !fits || allowed == 0 || allowed > logits.columns() {
             return self.misfit(&shader::ARGMAX_PARTS, &[logits], allowed.to_string());
         }
-        let usage = wgpu::BufferUsages::STORAGE;
-        let best: Buffer = match self.gpu.buffer("best", stretches as u64 * 8, usage) {
-            Ok(buffer) => buffer,
+        let best = match self.gpu.indices("best", 2 * stretches) {
+            Ok(best) => best,
             Err(error) => return self.fail(error),
         };
         self.dispatch(
             &shader::ARGMAX_PARTS,
-            vec![logits.into(), Resource::from(&best)],
+            vec![logits.into(), (&best).into()],
             bytemuck::bytes_of(&(allowed as u32)),
             [stretches as u64, 1, 1],
             0,
         );
+        self.best_of(&best, (token, span, advance));
+    }
+
+    /// token\[0\] = the best of those of the stretches; span\[0\] += advance.
+    pub(crate) fn best_of(
+        &mut self,
+        best: &Indices,
+        (token, span, advance): (&Indices, &Indices, usize),
+    ) {
         self.dispatch(
             &shader::ARGMAX,
-            vec![Resource::from(&best), token.into(), span.into()],
-            bytemuck::cast_slice(&[stretches as u32, advance as u32]),
+            vec![best.into(), token.into(), span.into()],
+            bytemuck::cast_slice(&[(best.len() / 2) as u32, advance as u32]),
             [1, 1, 1],
             0,
         );

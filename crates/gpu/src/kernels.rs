@@ -3,7 +3,6 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::buffer::Buffer;
 use crate::device::Constants;
 use crate::error::GpuError;
 use crate::matrix::{BLOCK, Matrix, Matvec, WeightShape};
@@ -304,7 +303,7 @@ impl Recorder {
             &shader::GEGLU,
             vec![x.into(), y.into()],
             bytemuck::cast_slice(&params),
-            [y.columns().div_ceil(64) as u64, y.rows() as u64, 1],
+            [y.columns().div_ceil(256) as u64, y.rows() as u64, 1],
             0,
         );
     }
@@ -337,11 +336,10 @@ impl Recorder {
 
     /// LayerNorm over each row of x into y; scale and shift are `[columns]`.
     pub fn layer_norm(&mut self, x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32, y: &Tensor) {
-        let fits = scale.columns() == x.columns() && shift.columns() == x.columns();
-        if !fits || !same_shape(x, y) {
+        if !is_norm(x, &[scale, shift], &[y]) {
             return self.misfit(&shader::LAYER_NORM, &[x, scale, shift, y], String::new());
         }
-        let params = [x.columns() as u32, x.stride() as u32, eps.to_bits()];
+        let params = [x.columns() as u32, (x.stride() / 4) as u32, eps.to_bits()];
         self.dispatch(
             &shader::LAYER_NORM,
             vec![x.into(), scale.into(), shift.into(), y.into()],
@@ -412,22 +410,30 @@ impl Recorder {
         if !fits || allowed == 0 || allowed > logits.columns() {
             return self.misfit(&shader::ARGMAX_PARTS, &[logits], allowed.to_string());
         }
-        let usage = wgpu::BufferUsages::STORAGE;
-        let best: Buffer = match self.gpu.buffer("best", stretches as u64 * 8, usage) {
-            Ok(buffer) => buffer,
+        let best = match self.gpu.indices("best", 2 * stretches) {
+            Ok(best) => best,
             Err(error) => return self.fail(error),
         };
         self.dispatch(
             &shader::ARGMAX_PARTS,
-            vec![logits.into(), Resource::from(&best)],
+            vec![logits.into(), (&best).into()],
             bytemuck::bytes_of(&(allowed as u32)),
             [stretches as u64, 1, 1],
             0,
         );
+        self.best_of(&best, (token, span, advance));
+    }
+
+    /// token\[0\] = the best of those of the stretches; span\[0\] += advance.
+    pub(crate) fn best_of(
+        &mut self,
+        best: &Indices,
+        (token, span, advance): (&Indices, &Indices, usize),
+    ) {
         self.dispatch(
             &shader::ARGMAX,
-            vec![Resource::from(&best), token.into(), span.into()],
-            bytemuck::cast_slice(&[stretches as u32, advance as u32]),
+            vec![best.into(), token.into(), span.into()],
+            bytemuck::cast_slice(&[(best.len() / 2) as u32, advance as u32]),
             [1, 1, 1],
             0,
         );

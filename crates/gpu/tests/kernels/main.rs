@@ -95,6 +95,7 @@ kernels! {
     layer_norm => norms::layer_norm();
     log_probs => picking::log_probs();
     log_sum_exp => picking::log_sum_exp();
+    log_sum_exp_best => argmax::beside_sums();
     matmul_bf16 => linear::matmul(Precision::BF16);
     matmul_cooperative_q4 => cooperative::matmul(8, WIDE_Q4, Precision::Q4 { group: 128 });
     matmul_cooperative_q4_sixteen => cooperative::matmul(16, WIDE_Q4, Precision::Q4 { group: 128 });

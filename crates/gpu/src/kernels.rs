@@ -9,6 +9,7 @@ use crate::matrix::{BLOCK, Matrix, Matvec, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Feature, Shader};
 use crate::tensor::{Indices, Tensor};
+use crate::variants::tile_for;
 
 /// Logits that one workgroup of `argmax_parts` looks at.
 const STRETCH: usize = 2048;
@@ -96,7 +97,7 @@ impl Recorder {
         }
         // A kernel binds something even where it reads nothing.
         let bias = then.bias.unwrap_or(x);
-        let (matmul, tile) = self.gpu.matmul(&w.kernels(), then.exact);
+        let (matmul, matmul_tiles) = self.gpu.matmul(&w.kernels(), then.exact);
         let halves = match matmul.needs {
             Some(Feature::CooperativeMatrix) if rows > 1 => match self.halved(x) {
                 Ok(halves) => Some(halves),
@@ -127,11 +128,14 @@ impl Recorder {
                 self.dispatch_matvec(w.kernels().matvec, resources, params, rows, w.blocks());
                 continue;
             }
+            let tile = tile_for(matmul_tiles, [range.len(), rows]);
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
+            let tile_rows = ("3", tile[1] as f64);
             let subgroup = ("2", f64::from(self.gpu.subgroup_size()));
             let constants: &Constants = match halves {
                 Some(_) => &[subgroup],
+                None if matmul_tiles.len() > 1 => &[tile_rows],
                 None => &[],
             };
             self.dispatch_with(matmul, constants, resources, params, groups, cost);

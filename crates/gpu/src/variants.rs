@@ -12,6 +12,22 @@ use crate::shader::Shader;
 /// Most invocations that share an output.
 const MOST_LANES: u32 = 64;
 
+/// The outputs and rows that a workgroup may compute, the most first. A kernel for which there are
+/// several is told the rows.
+pub(crate) type Tiles = &'static [[usize; 2]];
+
+/// So many workgroups keep a large GPU busy: about three for each of a hundred and more processors,
+/// as fewer leave many of those idle while others compute the last ones.
+const ENOUGH_WORKGROUPS: u64 = 384;
+
+/// The largest of `tiles` of which there are enough for so many outputs and rows, or the smallest.
+pub(crate) fn tile_for(tiles: Tiles, [outputs, rows]: [usize; 2]) -> [usize; 2] {
+    let workgroups = |tile: [usize; 2]| (outputs.div_ceil(tile[0]) * rows.div_ceil(tile[1])) as u64;
+    let enough = |tile: &[usize; 2]| workgroups(*tile) >= ENOUGH_WORKGROUPS;
+    let found = tiles.iter().copied().find(enough);
+    found.or(tiles.last().copied()).unwrap_or([1, 1])
+}
+
 /// How products of many rows are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatmulVariant {
@@ -45,18 +61,18 @@ impl MatmulVariant {
         }
     }
 
-    /// The kernel for one way of storing weights, and the outputs and rows of its workgroups.
-    fn of(self, gpu: &Gpu, kernels: &Kernels) -> Option<(&'static Shader, [usize; 2])> {
+    /// The kernel for one way of storing weights, and its tiles.
+    fn of(self, gpu: &Gpu, kernels: &Kernels) -> Option<(&'static Shader, Tiles)> {
         match self {
-            Self::Registers => Some((kernels.matmul, [32, 64])),
-            Self::Tiled => Some((kernels.matmul_tiled, [64, 64])),
-            Self::Half => Some((kernels.matmul_half?, [64, 64])),
+            Self::Registers => Some((kernels.matmul, &[[32, 64]])),
+            Self::Tiled => Some((kernels.matmul_tiled, &[[64, 64], [64, 32]])),
+            Self::Half => Some((kernels.matmul_half?, &[[64, 64]])),
             Self::Cooperative => match (gpu.0.cooperative_side, kernels.matmul_cooperative?) {
-                (16, both) => Some((both.sixteen, [64, 64])),
-                (8, both) => Some((both.eight, [32, 32])),
+                (16, both) => Some((both.sixteen, &[[64, 64]])),
+                (8, both) => Some((both.eight, &[[32, 32]])),
                 _ => None,
             },
-            Self::Dots => Some((kernels.matmul_dots?, [64, 64])),
+            Self::Dots => Some((kernels.matmul_dots?, &[[64, 64]])),
         }
     }
 }
@@ -243,9 +259,9 @@ impl Gpu {
         self.0.subgroup_size
     }
 
-    /// The kernel for products of many rows, and the outputs and rows of its workgroups: the one in
-    /// force, or the usual one where there is none of that kind or nothing may be rounded.
-    pub(crate) fn matmul(&self, kernels: &Kernels, exact: bool) -> (&'static Shader, [usize; 2]) {
+    /// The kernel for products of many rows, and its tiles: the one in force, or the usual one where
+    /// there is none of that kind or nothing may be rounded.
+    pub(crate) fn matmul(&self, kernels: &Kernels, exact: bool) -> (&'static Shader, Tiles) {
         let chosen = self.variants().matmul;
         let fits = !exact || chosen.is_exact();
         let chosen = Some(chosen)
@@ -253,7 +269,7 @@ impl Gpu {
             .and_then(|it| it.of(self, kernels));
         let usual = || Variants::usual(self.info()).matmul.of(self, kernels);
         let kernel = chosen.or_else(usual);
-        kernel.unwrap_or((kernels.matmul, [32, 64]))
+        kernel.unwrap_or((kernels.matmul, &[[32, 64]]))
     }
 
     /// The kernel for a single row and so many rows of weights of a matrix of `all` of them, how

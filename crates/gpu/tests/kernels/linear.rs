@@ -44,7 +44,18 @@ pub(crate) fn matmul(precision: Precision) {
 }
 
 pub(crate) fn matmul_tiled(precision: Precision) {
-    matmul_on(&open_for(MatmulVariant::Tiled), precision);
+    let gpu = open_for(MatmulVariant::Tiled);
+    matmul_on(&gpu, precision);
+    // So many outputs that tiles are the larger ones, and rows for half of a second one.
+    let many = Case {
+        rows: 67,
+        columns: 41,
+        outputs: 64 * 191 + 5,
+        bias: true,
+        gelu: false,
+        accumulate: true,
+    };
+    check(&gpu, &mut Rng::new(11), precision, &many);
 }
 
 pub(crate) fn open_for(matmul: MatmulVariant) -> Gpu {

@@ -284,9 +284,10 @@ impl Gpu {
         let variants = self.variants();
         if variants.eights > 0 {
             let wanted = variants.eights as usize / all.div_ceil(8).max(1);
-            // No more than there are blocks to share.
+            // No more than there are blocks to share; and not so few that what neighbours read of a row
+            // is less than memory moves at a time.
             let most = blocks.max(1).next_power_of_two().min(256);
-            let lanes = wanted.max(1).next_power_of_two().clamp(8.min(most), most);
+            let lanes = wanted.max(1).next_power_of_two().clamp(32.min(most), most);
             let groups = rows.div_ceil(8).div_ceil(256 / lanes);
             return (kernel.eights, lanes as u32, groups as u64);
         }

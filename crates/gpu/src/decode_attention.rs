@@ -9,13 +9,8 @@ use crate::program::{Recorder, Resource};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
-/// Positions of a cache above which several workgroups share a head's keys. Below, the second
-/// kernel costs more than it saves.
-const POSITIONS_OF_ONE: usize = 1024;
-/// Positions of a cache for each workgroup that then shares a head's keys.
-const POSITIONS_OF_A_PART: usize = 256;
-/// Parts at most: more would leave workgroups with next to nothing.
-const MAX_PARTS: usize = 16;
+/// Parts that `merge_attention` puts together at most.
+const MAX_PARTS: usize = 64;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -35,11 +30,18 @@ struct DecodeParams {
 }
 
 /// Into how many parts the keys of a cache for `capacity` positions are shared out.
-fn parts_of(capacity: usize) -> usize {
-    if capacity <= POSITIONS_OF_ONE {
+fn parts_of(capacity: usize, is_software: bool) -> usize {
+    // A GPU has many more cores than there are heads, and waits for memory less the more of them
+    // ask: a part is one or two tiles of 32 keys. On the CPU there are few cores, and for few
+    // positions the second kernel costs more than it saves.
+    let (most_in_one, in_a_part, most_parts) = match is_software {
+        true => (1024, 256, 16),
+        false => (32, 32, MAX_PARTS),
+    };
+    if capacity <= most_in_one {
         return 1;
     }
-    (capacity / POSITIONS_OF_A_PART).min(MAX_PARTS)
+    (capacity / in_a_part).clamp(1, most_parts)
 }
 
 impl Recorder {
@@ -56,7 +58,7 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
-        let parts = parts_of(cache.capacity);
+        let parts = parts_of(cache.capacity, self.gpu.info().is_software);
         self.decode_attention_in(parts, x, layout, cache, span, how, y);
     }
 
@@ -86,7 +88,7 @@ impl Recorder {
             && how.heads == heads
             && heads > 0
             && head_dim <= MAX_HEAD_DIM
-            && parts > 0
+            && (1..=MAX_PARTS).contains(&parts)
             && span.len() >= 2;
         if !fits {
             let all = [x, &cache.keys, y];
@@ -109,10 +111,17 @@ impl Recorder {
             (Ok(sums), Ok(partial)) => (sums, partial),
             (Err(error), _) | (_, Err(error)) => return self.fail(error),
         };
+        let queries_per_kv = heads / cache.kv_heads.max(1);
+        // Keys and values are read once for two heads that share them.
+        let queries: u8 = if queries_per_kv.is_multiple_of(2) {
+            2
+        } else {
+            1
+        };
         let (table, first_position) = layout.table_or(x);
         let params = DecodeParams {
             heads: heads as u32,
-            queries_per_kv: (heads / cache.kv_heads.max(1)) as u32,
+            queries_per_kv: queries_per_kv as u32,
             head_dim: head_dim as u32,
             vectors: (padded / 4) as u32,
             capacity: cache.capacity as u32,
@@ -124,8 +133,9 @@ impl Recorder {
             parts: parts as u32,
             stride: if parts == 1 { head_dim } else { padded } as u32,
         };
-        self.dispatch(
+        self.dispatch_with(
             shader,
+            &[("1", f64::from(queries))],
             vec![
                 x.into(),
                 table.into(),
@@ -136,16 +146,16 @@ impl Recorder {
                 Resource::from(&sums),
             ],
             bytemuck::bytes_of(&params),
-            [heads as u64, parts as u64, 1],
+            [(heads / usize::from(queries)) as u64, parts as u64, 1],
             (2 * heads * head_dim * cache.capacity) as u64,
         );
         if parts > 1 {
-            let params = [parts, head_dim, padded].map(|n| n as u32);
+            let params = [parts, head_dim, padded / 4].map(|n| n as u32);
             self.dispatch(
                 &shader::MERGE_ATTENTION,
                 vec![(&partial).into(), Resource::from(&sums), y.into()],
                 bytemuck::cast_slice(&params),
-                [heads as u64, 1, 1],
+                [heads as u64, head_dim.div_ceil(64) as u64, 1],
                 0,
             );
         }

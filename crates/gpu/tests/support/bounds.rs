@@ -179,7 +179,8 @@ pub(crate) fn layer_norm(of: &Normalised, scale: &[f32], shift: &[f32], eps: f32
 
 /// A score is off by (dim + 2) u Σ |q k| scale, and by the soft cap's error. A weight exp(s - m)
 /// is off by that, by the rounding of the difference and by exp's own (3 + 2 range) u, the latter
-/// two once more for every tile of 64 keys that moved the maximum; sums over n keys add n u. When
+/// two once more for every tile of 32 keys (or of 64) that moved the maximum; sums over n keys add
+/// n u. When
 /// every weight is within a factor 1 ± e of what it should be, Σ p v / Σ p is off by
 /// 2 e Σ p |v| / Σ p.
 pub(crate) fn attention(of: &[Attended], head_dim: usize, cap: Option<f32>) -> Vec<Bounded> {
@@ -187,7 +188,7 @@ pub(crate) fn attention(of: &[Attended], head_dim: usize, cap: Option<f32>) -> V
         .map(|of| {
             let score = (head_dim + 2) as f64 * U * of.products
                 + cap.map_or(0.0, |cap| capped(of.products, cap));
-            let exps = (of.keys / 64 + 2) as f64 * (3.0 + 3.0 * of.range) * U;
+            let exps = (of.keys / 32 + 2) as f64 * (3.0 + 3.0 * of.range) * U;
             let weight = score + exps + (of.keys + 4) as f64 * U;
             Bounded {
                 value: of.value,

@@ -66,7 +66,8 @@ impl Gpu {
         long: bool,
     ) -> [usize; 2] {
         let mut others: Vec<&'static Shader> = COMMON.to_vec();
-        if long {
+        // Where a GPU computes, keys are always shared out.
+        if long || !self.info().is_software {
             others.push(&shader::MERGE_ATTENTION);
         }
         match cache {

@@ -9,10 +9,10 @@ use crate::program::{Recorder, stretch};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
-/// Largest head dimension of `attention`: 64 invocations hold four numbers each.
+/// Largest head dimension of `attention`: a vec4 for each of 64 invocations.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 /// Queries of a workgroup of `attention`.
-const QUERIES: usize = 8;
+const QUERIES: usize = 16;
 
 /// How projections are laid out by head.
 #[derive(Clone, Copy, Debug)]

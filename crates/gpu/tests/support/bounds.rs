@@ -180,8 +180,7 @@ pub(crate) fn layer_norm(of: &Normalised, scale: &[f32], shift: &[f32], eps: f32
 /// A score is off by (dim + 2) u Σ |q k| scale, and by the soft cap's error. A weight exp(s - m)
 /// is off by that, by the rounding of the difference and by exp's own (3 + 2 range) u, the latter
 /// two once more for every tile of 32 keys (or of 64) that moved the maximum; sums over n keys add
-/// n u. When
-/// every weight is within a factor 1 ± e of what it should be, Σ p v / Σ p is off by
+/// n u. When every weight is within a factor 1 ± e of what it should be, Σ p v / Σ p is off by
 /// 2 e Σ p |v| / Σ p.
 pub(crate) fn attention(of: &[Attended], head_dim: usize, cap: Option<f32>) -> Vec<Bounded> {
     of.iter()

@@ -24,6 +24,9 @@ const COMMON: [&Shader; 13] = [
     &shader::LOG_PROBS,
 ];
 
+/// A kernel, and the value of its overridable constant if it has one.
+type Prepared = (&'static Shader, Option<(&'static str, u32)>);
+
 /// What a matrix is for, as far as it decides which kernels read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatrixRole {
@@ -67,25 +70,36 @@ impl Gpu {
         }
         let lanes = self.variants().matvec_lanes;
         let matvec = |kernel| self.matvec(kernel, lanes);
+        let with_lanes = |shader: &'static Shader| {
+            let told = shader.source.contains("@id(1)");
+            (shader, told.then_some(("1", lanes)))
+        };
+        let mut needed: Vec<Prepared> = shaders.into_iter().map(with_lanes).collect();
         for (precision, columns, role) in matrices {
             let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
-            let (matmul, _) = self.matmul(&kernels, false);
-            let needed: &[&'static Shader] = match role {
-                MatrixRole::Rows => &[matmul],
-                MatrixRole::Both => &[matmul, matvec(kernels.matvec), matvec(kernels.matvec_geglu)],
+            let (matmul, tiles) = self.matmul(&kernels, false);
+            let of_rows = tiles.iter().map(|tile| {
+                let rows = (tiles.len() > 1).then_some(("3", tile[1] as u32));
+                (matmul, rows)
+            });
+            let others: &[&'static Shader] = match role {
+                MatrixRole::Rows => &[],
+                MatrixRole::Both => &[matvec(kernels.matvec), matvec(kernels.matvec_geglu)],
                 MatrixRole::Vocabulary => &[kernels.embed, matvec(kernels.matvec)],
             };
-            for shader in needed {
-                if !shaders.iter().any(|other| other.name == shader.name) {
-                    shaders.push(shader);
+            let of_rows = of_rows.filter(|_| role != MatrixRole::Vocabulary);
+            for one in of_rows.chain(others.iter().copied().map(with_lanes)) {
+                let same = |(shader, told): &Prepared| shader.name == one.0.name && *told == one.1;
+                if !needed.iter().any(same) {
+                    needed.push(one);
                 }
             }
         }
         #[cfg(target_arch = "wasm32")]
-        let ready = self.compile_all(&shaders).await;
+        let ready = self.compile_all(&needed).await;
         #[cfg(not(target_arch = "wasm32"))]
         let ready = 0;
-        [shaders.len(), ready]
+        [needed.len(), ready]
     }
 }
 
@@ -98,21 +112,17 @@ mod browser {
     use wasm_bindgen::{JsCast, JsValue};
     use wasm_bindgen_futures::JsFuture;
 
-    use super::Shader;
+    use super::Prepared;
     use crate::device::Gpu;
     use crate::shader::Binding;
 
     impl Gpu {
-        pub(super) async fn compile_all(&self, shaders: &[&'static Shader]) -> usize {
+        pub(super) async fn compile_all(&self, kernels: &[Prepared]) -> usize {
             let Some(device) = self.0.device.as_webgpu() else {
                 return 0;
             };
             let device: &JsValue = device.as_ref();
-            let lanes = self.variants().matvec_lanes;
-            let begun = shaders.iter().map(|shader| {
-                let lanes = shader.source.contains("@id(1)").then_some(lanes);
-                compile(device, shader, lanes)
-            });
+            let begun = kernels.iter().map(|kernel| compile(device, kernel));
             let promises: Array = begun.filter_map(Result::ok).collect();
             // A kernel that does not compile is refused again, and told of, when it is used.
             let settled = JsFuture::from(Promise::all_settled(&promises)).await;
@@ -129,7 +139,7 @@ mod browser {
         }
     }
 
-    fn compile(device: &JsValue, shader: &Shader, lanes: Option<u32>) -> Result<JsValue, JsValue> {
+    fn compile(device: &JsValue, (shader, told): &Prepared) -> Result<JsValue, JsValue> {
         let module = call(
             device,
             "createShaderModule",
@@ -154,8 +164,8 @@ mod browser {
         let groups = object(&[("bindGroupLayouts", Array::of1(&group).into())])?;
         let layout = call(device, "createPipelineLayout", &groups)?;
         let mut compute = vec![("module", module), ("entryPoint", "main".into())];
-        if let Some(lanes) = lanes {
-            compute.push(("constants", object(&[("1", lanes.into())])?));
+        if let Some((constant, value)) = *told {
+            compute.push(("constants", object(&[(constant, value.into())])?));
         }
         let pipeline = object(&[("layout", layout), ("compute", object(&compute)?)])?;
         call(device, "createComputePipelineAsync", &pipeline)

@@ -37,6 +37,9 @@ pub struct Planned {
     pub role: MatrixRole,
 }
 
+/// A kernel, and the value of its overridable constant if it has one.
+type Prepared = (&'static Shader, Option<(&'static str, u32)>);
+
 /// What a matrix is for, as far as it decides which kernels read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatrixRole {
@@ -49,9 +52,6 @@ pub enum MatrixRole {
     /// Looked up, and multiplied with one row: the vocabulary.
     Vocabulary,
 }
-
-/// A kernel and how many invocations share an output, if that is a constant of its.
-type Wanted = (&'static Shader, Option<u32>);
 
 impl Gpu {
     /// Has the kernels compiled that a model will need, beside whatever else is going on, its
@@ -83,8 +83,7 @@ impl Gpu {
                 &shader::DECODE_ATTENTION_KV8,
             ]),
         }
-        // With the number of invocations that share an output, where that is a constant.
-        let mut shaders: Vec<Wanted> = others.into_iter().map(|it| (it, None)).collect();
+        let mut needed: Vec<Prepared> = others.into_iter().map(|it| (it, None)).collect();
         for Planned {
             precision,
             rows,
@@ -94,29 +93,34 @@ impl Gpu {
         {
             let blocks = columns.div_ceil(BLOCK);
             let kernels = crate::matrix::kernels(precision, blocks);
+            let (matmul, tiles) = self.matmul(&kernels, false);
+            let of_rows = tiles.iter().map(|tile| {
+                let rows = (tiles.len() > 1).then_some(("3", tile[1] as u32));
+                (matmul, rows)
+            });
             let matvec = |kernel| {
                 let (shader, lanes, _) = self.matvec(kernel, rows, rows, blocks);
-                (shader, Some(lanes))
+                (shader, Some(("1", lanes)))
             };
-            let matmul = (self.matmul(&kernels, false).0, None);
-            let needed = match role {
-                MatrixRole::Rows => vec![matmul],
-                MatrixRole::Both => vec![matmul, matvec(kernels.matvec)],
-                MatrixRole::Gated => vec![matmul, matvec(kernels.matvec_geglu)],
-                MatrixRole::Vocabulary => vec![(kernels.embed, None), matvec(kernels.matvec)],
+            let of_one: &[Prepared] = match role {
+                MatrixRole::Rows => &[],
+                MatrixRole::Both => &[matvec(kernels.matvec)],
+                MatrixRole::Gated => &[matvec(kernels.matvec_geglu)],
+                MatrixRole::Vocabulary => &[(kernels.embed, None), matvec(kernels.matvec)],
             };
-            for (shader, lanes) in needed {
-                let same = |other: &Wanted| (other.0.name, other.1) == (shader.name, lanes);
-                if !shaders.iter().any(same) {
-                    shaders.push((shader, lanes));
+            let of_rows = of_rows.filter(|_| role != MatrixRole::Vocabulary);
+            for one in of_rows.chain(of_one.iter().copied()) {
+                let same = |(shader, told): &Prepared| shader.name == one.0.name && *told == one.1;
+                if !needed.iter().any(same) {
+                    needed.push(one);
                 }
             }
         }
         #[cfg(target_arch = "wasm32")]
-        let ready = self.compile_all(&shaders).await;
+        let ready = self.compile_all(&needed).await;
         #[cfg(not(target_arch = "wasm32"))]
         let ready = 0;
-        [shaders.len(), ready]
+        [needed.len(), ready]
     }
 }
 
@@ -129,19 +133,17 @@ mod browser {
     use wasm_bindgen::{JsCast, JsValue};
     use wasm_bindgen_futures::JsFuture;
 
-    use super::{Shader, Wanted};
+    use super::Prepared;
     use crate::device::Gpu;
     use crate::shader::Binding;
 
     impl Gpu {
-        pub(super) async fn compile_all(&self, shaders: &[Wanted]) -> usize {
+        pub(super) async fn compile_all(&self, kernels: &[Prepared]) -> usize {
             let Some(device) = self.0.device.as_webgpu() else {
                 return 0;
             };
             let device: &JsValue = device.as_ref();
-            let begun = shaders
-                .iter()
-                .map(|(shader, lanes)| compile(device, shader, *lanes));
+            let begun = kernels.iter().map(|kernel| compile(device, kernel));
             let promises: Array = begun.filter_map(Result::ok).collect();
             // A kernel that does not compile is refused again, and told of, when it is used.
             let settled = JsFuture::from(Promise::all_settled(&promises)).await;
@@ -158,7 +160,7 @@ mod browser {
         }
     }
 
-    fn compile(device: &JsValue, shader: &Shader, lanes: Option<u32>) -> Result<JsValue, JsValue> {
+    fn compile(device: &JsValue, (shader, told): &Prepared) -> Result<JsValue, JsValue> {
         let module = call(
             device,
             "createShaderModule",
@@ -183,8 +185,8 @@ mod browser {
         let groups = object(&[("bindGroupLayouts", Array::of1(&group).into())])?;
         let layout = call(device, "createPipelineLayout", &groups)?;
         let mut compute = vec![("module", module), ("entryPoint", "main".into())];
-        if let Some(lanes) = lanes {
-            compute.push(("constants", object(&[("1", lanes.into())])?));
+        if let Some((constant, value)) = *told {
+            compute.push(("constants", object(&[(constant, value.into())])?));
         }
         let pipeline = object(&[("layout", layout), ("compute", object(&compute)?)])?;
         call(device, "createComputePipelineAsync", &pipeline)

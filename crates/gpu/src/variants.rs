@@ -353,6 +353,22 @@ mod tests {
     }
 
     #[test]
+    fn tiles_are_the_largest_of_which_there_are_enough() {
+        let both: Tiles = &[[64, 64], [64, 32]];
+        // Of PaliGemma, and the one with which tests of kernels reach the larger tiles.
+        for (outputs, rows, expected) in [
+            (18_432, 264, 64),
+            (2304, 264, 32),
+            (1152, 256, 32),
+            (64 * 191 + 5, 67, 64),
+            (64 * 191, 67, 32),
+        ] {
+            assert_eq!(tile_for(both, [outputs, rows]), [64, expected], "{outputs}");
+        }
+        assert_eq!(tile_for(&[[32, 64]], [1, 2]), [32, 64]);
+    }
+
+    #[test]
     fn what_names_no_variants_is_refused() {
         for text in [
             "",

@@ -8,7 +8,7 @@ use std::{env, fs};
 
 /// The storage types that `shared/weight.wesl` knows.
 const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
-/// Those that `shared/weight_wide.wesl` reads too, in larger words.
+/// Those that `shared/weight_wide.wesl` and `shared/matvec_fours.wesl` read too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
 /// Those that `matmul_half`, `matmul_cooperative` and `matmul_dots` multiply with: their codes are
@@ -54,6 +54,9 @@ fn main() -> Result<(), String> {
             variants.extend(STORAGES.map(|storage| vec![storage]));
         } else {
             variants.push(vec![]);
+        }
+        if source.contains("package::shared::matvec_fours") {
+            variants.extend(WIDE.map(|storage| vec![storage, "wide"]));
         }
         if has_matvec {
             variants.extend(WIDE.map(|storage| vec![storage, "wide"]));

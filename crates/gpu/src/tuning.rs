@@ -59,7 +59,7 @@ struct Shapes {
     /// Pairs of those, one after the other: more than caches hold, as in a model.
     pairs: usize,
     lanes: &'static [u32],
-    eights: &'static [u32],
+    fours: &'static [u32],
     /// Samples end when they have taken so long.
     most: Duration,
 }
@@ -73,7 +73,7 @@ impl Shapes {
                 matvec: [2048, 512],
                 pairs: 2,
                 lanes: &[1, 2, 4, 8, 16],
-                eights: &[],
+                fours: &[],
                 // Only somebody who asked for it waits.
                 most: Duration::from_secs(120),
             },
@@ -83,7 +83,7 @@ impl Shapes {
                 // Of 24 MB each.
                 pairs: 6,
                 lanes: &[16, 32],
-                eights: &[1 << 17, 1 << 16, 1 << 18, 1 << 15],
+                fours: &[1 << 17, 1 << 16, 1 << 18, 1 << 15],
                 most: Duration::from_millis(900),
             },
         }
@@ -150,24 +150,24 @@ impl Gpu {
         let with = |matvec_lanes, subgroups| Variants {
             matvec_lanes,
             subgroups,
-            eights: 0,
+            fours: 0,
             ..usual
         };
-        let eights = shapes
-            .eights
+        let fours = shapes
+            .fours
             .iter()
-            .map(|&eights| Variants { eights, ..usual });
+            .map(|&fours| Variants { fours, ..usual });
         let fits = |lanes: &u32| *lanes > 1 && *lanes <= self.0.subgroup_size;
         let lanes = shapes.lanes.iter().flat_map(|lanes| {
             let subgroups = (optional && fits(lanes)).then(|| with(*lanes, true));
             std::iter::once(with(*lanes, false)).chain(subgroups)
         });
         // The usual one first: how many repeats can be timed is found with it.
-        let variants: Vec<Variants> = eights.chain(lanes).collect();
+        let variants: Vec<Variants> = fours.chain(lanes).collect();
         let plain = Variants {
             matvec_lanes: 1,
             subgroups: false,
-            eights: 0,
+            fours: 0,
             ..usual
         };
         let matvec = self.compare(&single, plain, &variants, most).await?;
@@ -392,7 +392,7 @@ mod tests {
         matmul: MatmulVariant::Tiled,
         matvec_lanes: 32,
         subgroups: false,
-        eights: 0,
+        fours: 0,
     };
 
     fn candidate(matvec_lanes: u32, agrees: bool, ms: Option<f64>) -> Candidate {

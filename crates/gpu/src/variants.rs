@@ -89,15 +89,15 @@ pub struct Variants {
     /// Those invocations sum through subgroups, on an adapter that has them and where they are no
     /// more than one has; else through workgroup memory.
     pub subgroups: bool,
-    /// Not zero: eight outputs of a product of a single row are shared by as many invocations as it
+    /// Not zero: four outputs of a product of a single row are shared by as many invocations as it
     /// takes to have so many of them, a power of two, and the two above mean nothing.
-    pub eights: u32,
+    pub fours: u32,
 }
 
 /// Lanes of those who do not use them.
 const NO_LANES: u32 = 32;
-/// Fewest and most invocations of a product in eights.
-const EIGHTS: [u32; 2] = [1 << 10, 1 << 24];
+/// Fewest and most invocations of a product in fours.
+const FOURS: [u32; 2] = [1 << 10, 1 << 24];
 
 impl Variants {
     /// What an adapter gets that nobody has measured.
@@ -108,13 +108,13 @@ impl Variants {
                 matmul: MatmulVariant::Registers,
                 matvec_lanes: 1,
                 subgroups: false,
-                eights: 0,
+                fours: 0,
             },
             false => Self {
                 matmul: MatmulVariant::Tiled,
                 matvec_lanes: NO_LANES,
                 subgroups: false,
-                eights: 1 << 17,
+                fours: 1 << 17,
             },
         }
     }
@@ -124,8 +124,8 @@ impl Variants {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half`, `cooperative` or `dots`, \
-     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, or `eights=` with a larger one, as in \
-     `tiled lanes=32 subgroups` and `tiled eights=131072`"
+     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, or `fours=` with a larger one, as in \
+     `tiled lanes=32 subgroups` and `tiled fours=131072`"
 )]
 pub struct UnknownVariants {
     /// It.
@@ -155,8 +155,8 @@ impl Variants {
     /// What is chosen for a single row, in words.
     #[must_use]
     pub fn matvec(&self) -> String {
-        if self.eights > 0 {
-            return format!("eights={}", self.eights);
+        if self.fours > 0 {
+            return format!("fours={}", self.fours);
         }
         let subgroups = if self.subgroups { " subgroups" } else { "" };
         format!("lanes={}{subgroups}", self.matvec_lanes)
@@ -177,14 +177,14 @@ impl FromStr for Variants {
                 "dots" => MatmulVariant::Dots,
                 _ => return None,
             };
-            if let Some(eights) = lanes.strip_prefix("eights=") {
-                let eights: u32 = eights.parse().ok()?;
-                let known = eights.is_power_of_two() && (EIGHTS[0]..=EIGHTS[1]).contains(&eights);
+            if let Some(fours) = lanes.strip_prefix("fours=") {
+                let fours: u32 = fours.parse().ok()?;
+                let known = fours.is_power_of_two() && (FOURS[0]..=FOURS[1]).contains(&fours);
                 let variants = Self {
                     matmul,
                     matvec_lanes: NO_LANES,
                     subgroups: false,
-                    eights,
+                    fours,
                 };
                 return (known && variants.to_string() == text).then_some(variants);
             }
@@ -198,7 +198,7 @@ impl FromStr for Variants {
                 matmul,
                 matvec_lanes,
                 subgroups,
-                eights: 0,
+                fours: 0,
             };
             // One text for each, so that what is kept can be compared: no sign, no leading zero.
             (known && variants.to_string() == text).then_some(variants)
@@ -225,10 +225,10 @@ impl Gpu {
             .next_power_of_two();
         self.0.variants.set(Variants {
             matvec_lanes: lanes,
-            subgroups: variants.subgroups && self.0.subgroup_size > 0 && variants.eights == 0,
-            eights: match variants.eights {
+            subgroups: variants.subgroups && self.0.subgroup_size > 0 && variants.fours == 0,
+            fours: match variants.fours {
                 0 => 0,
-                some => some.clamp(EIGHTS[0], EIGHTS[1]).next_power_of_two(),
+                some => some.clamp(FOURS[0], FOURS[1]).next_power_of_two(),
             },
             matmul: match variants.matmul {
                 MatmulVariant::Half if !self.has_f16() => MatmulVariant::Tiled,
@@ -282,14 +282,14 @@ impl Gpu {
         blocks: usize,
     ) -> (&'static Shader, u32, u64) {
         let variants = self.variants();
-        if variants.eights > 0 {
-            let wanted = variants.eights as usize / all.div_ceil(8).max(1);
-            // No more than there are blocks to share; and not so few that what neighbours read of a row
+        if variants.fours > 0 {
+            let wanted = variants.fours as usize / all.div_ceil(4).max(1);
+            // No more than there are pairs of blocks to share; and not so few that what neighbours read of a row
             // is less than memory moves at a time.
-            let most = blocks.max(1).next_power_of_two().min(256);
-            let lanes = wanted.max(1).next_power_of_two().clamp(32.min(most), most);
-            let groups = rows.div_ceil(8).div_ceil(256 / lanes);
-            return (kernel.eights, lanes as u32, groups as u64);
+            let most = blocks.div_ceil(2).max(1).next_power_of_two().min(256);
+            let lanes = wanted.max(1).next_power_of_two().clamp(8.min(most), most);
+            let groups = rows.div_ceil(4).div_ceil(256 / lanes);
+            return (kernel.fours, lanes as u32, groups as u64);
         }
         // Few outputs are shared by more, so that every core has some.
         const LEAST_GROUPS: usize = 8;
@@ -325,7 +325,7 @@ mod tests {
                         matmul,
                         matvec_lanes,
                         subgroups,
-                        eights: 0,
+                        fours: 0,
                     };
                     assert_eq!(variants.to_string().parse(), Ok(variants));
                 }
@@ -335,7 +335,7 @@ mod tests {
             matmul: MatmulVariant::Tiled,
             matvec_lanes: 32,
             subgroups: false,
-            eights: 0,
+            fours: 0,
         };
         assert_eq!(kept.to_string(), "tiled lanes=32");
         let kept = Variants {
@@ -345,10 +345,10 @@ mod tests {
         assert_eq!(kept.to_string(), "tiled lanes=32 subgroups");
         let kept = Variants {
             subgroups: false,
-            eights: 1 << 17,
+            fours: 1 << 17,
             ..kept
         };
-        assert_eq!(kept.to_string(), "tiled eights=131072");
+        assert_eq!(kept.to_string(), "tiled fours=131072");
         assert_eq!(kept.to_string().parse(), Ok(kept));
     }
 
@@ -392,11 +392,11 @@ mod tests {
             "tiled subgroups lanes=32",
             "tiled subgroups",
             "subgroups lanes=32",
-            "tiled eights=0",
-            "tiled eights=512",
-            "tiled eights=100000",
-            "tiled eights=131072 subgroups",
-            "tiled eights=33554432",
+            "tiled fours=0",
+            "tiled fours=512",
+            "tiled fours=100000",
+            "tiled fours=131072 subgroups",
+            "tiled fours=33554432",
         ] {
             let refused = text.parse::<Variants>().expect_err(text);
             assert_eq!(refused.text, text);

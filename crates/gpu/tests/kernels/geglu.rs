@@ -4,7 +4,7 @@ use paligemma_checkpoint::Precision;
 use paligemma_gpu::Gpu;
 
 use super::device::{Target, input, open, open_by_subgroups, run};
-use super::linear::{ENOUGH, LANES, in_eights, share};
+use super::linear::{ENOUGH, LANES, in_fours, share};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
 use crate::support::{bounds, upload};
@@ -27,20 +27,20 @@ pub(crate) fn linear_geglu_by_subgroups(precision: Precision, unit: usize) {
     linear_geglu_on(&gpu, precision, unit);
 }
 
-/// The same with teams of four outputs.
-pub(crate) fn linear_geglu_eights(precision: Precision) {
+/// The same with teams of two outputs.
+pub(crate) fn linear_geglu_fours(precision: Precision, unit: usize) {
     let gpu = open();
     for (i, (outputs, factor)) in OUTPUTS
         .into_iter()
         .zip([2, 4, 6, 10, 16, 36, 2])
         .enumerate()
     {
-        in_eights(&gpu, 1 << 10 << i);
-        check(&gpu, &mut Rng::new(30), precision, outputs, factor * 8);
+        in_fours(&gpu, 1 << 10 << i);
+        check(&gpu, &mut Rng::new(30), precision, outputs, factor * unit);
     }
     for (i, factor) in [2, 5, 9, 16, 7, 36, 3].into_iter().enumerate() {
-        in_eights(&gpu, 1 << 10 << i);
-        check(&gpu, &mut Rng::new(31), precision, ENOUGH, factor * 8);
+        in_fours(&gpu, 1 << 10 << i);
+        check(&gpu, &mut Rng::new(31), precision, ENOUGH, factor * unit);
     }
 }
 

@@ -170,18 +170,31 @@ pub(crate) fn matvec_by_subgroups(precision: Precision) {
     }
 }
 
-/// Eight outputs a team, of as many invocations as there are blocks for and are wanted.
-pub(crate) fn matvec_eights(precision: Precision) {
+/// Four outputs a team, of as many invocations as there are blocks for and are wanted.
+pub(crate) fn matvec_fours(precision: Precision) {
     let gpu = open();
+    matvec_fours_of(&gpu, precision, [8, 24, 64, 129, 257, 1153, 2304]);
+    mistakes(&gpu, 1, precision);
+    in_fours(&gpu, 1 << 10);
+    many(&gpu, precision);
+    beside(&gpu, precision);
+}
+
+/// The same where rows are of whole chunks of 32 inputs.
+pub(crate) fn matvec_fours_wide(precision: Precision) {
+    matvec_fours_of(&open(), precision, [32, 64, 96, 160, 512, 1152, 4608]);
+}
+
+fn matvec_fours_of(gpu: &Gpu, precision: Precision, columns: [usize; 7]) {
     let mut rng = Rng::new(29);
-    for (i, columns) in [8, 24, 64, 129, 257, 1153, 2304].into_iter().enumerate() {
-        for (outputs, eights) in [
+    for (i, columns) in columns.into_iter().enumerate() {
+        for (outputs, fours) in [
             (1, 1 << 10),
             (7, 1 << 12),
             (9, 1 << 10),
             (ENOUGH, 1 << 10 << i),
         ] {
-            in_eights(&gpu, eights);
+            in_fours(gpu, fours);
             let case = Case {
                 rows: 1,
                 columns,
@@ -190,21 +203,17 @@ pub(crate) fn matvec_eights(precision: Precision) {
                 gelu: i % 2 == 0,
                 accumulate: outputs == 9,
             };
-            check(&gpu, &mut rng, precision, &case);
+            check(gpu, &mut rng, precision, &case);
         }
     }
-    mistakes(&gpu, 1, precision);
-    in_eights(&gpu, 1 << 10);
-    many(&gpu, precision);
-    beside(&gpu, precision);
 }
 
-pub(crate) fn in_eights(gpu: &Gpu, eights: u32) {
+pub(crate) fn in_fours(gpu: &Gpu, fours: u32) {
     gpu.set_variants(Variants {
-        eights,
+        fours,
         ..gpu.variants()
     });
-    assert_eq!(gpu.variants().eights, eights);
+    assert_eq!(gpu.variants().fours, fours);
 }
 
 /// Invocations that may share an output.
@@ -215,7 +224,7 @@ pub(crate) const ENOUGH: usize = 1031;
 pub(crate) fn share(gpu: &Gpu, lanes: u32) {
     gpu.set_variants(Variants {
         matvec_lanes: lanes,
-        eights: 0,
+        fours: 0,
         ..gpu.variants()
     });
     assert_eq!(gpu.variants().matvec_lanes, lanes);

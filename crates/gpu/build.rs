@@ -16,8 +16,8 @@ const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 const CODES: [&str; 2] = ["q8", "q4"];
 
 /// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
-/// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8.
-const FEATURES: [&str; 5] = ["wide", "subgroups", "kv16", "kv8", "sixteen"];
+/// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8, the best beside a sum.
+const FEATURES: [&str; 6] = ["wide", "subgroups", "kv16", "kv8", "sixteen", "best"];
 
 fn main() -> Result<(), String> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
@@ -37,16 +37,20 @@ fn main() -> Result<(), String> {
     for name in &names {
         let source = fs::read_to_string(shaders.join(format!("{name}.wesl")))
             .map_err(|e| format!("{name}: {e}"))?;
-        let has_matvec = source.contains("package::shared::matvec");
+        let has_matvec = source.contains("package::shared::matvec::");
         let mut variants = Vec::new();
         if source.contains("@if(kv16)") {
             variants.extend([vec![], vec!["kv16"], vec!["kv8"]]);
+        } else if source.contains("@if(best)") {
+            variants.extend([vec![], vec!["best"]]);
         } else if source.contains("@if(sixteen)") {
             let both = |storage| [vec![storage], vec![storage, "sixteen"]];
             variants.extend(CODES.into_iter().flat_map(both));
         } else if source.contains("import package::shared::weight::{code_") {
             variants.extend(CODES.map(|storage| vec![storage]));
-        } else if has_matvec || source.contains("package::shared::weight") {
+        } else if source.contains("package::shared::matvec")
+            || source.contains("package::shared::weight")
+        {
             variants.extend(STORAGES.map(|storage| vec![storage]));
         } else {
             variants.push(vec![]);

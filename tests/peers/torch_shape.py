@@ -178,7 +178,9 @@ def _compiled(model, config, runs: int, tokens: int) -> dict:
     text.model, text.lm_head = model.model.language_model, model.lm_head
     text = text.eval()
     length = 256 + _PROMPT
-    cache = StaticCache(config=config.text_config, max_cache_len=length + tokens + 8)
+    # It counts on from one answer to the next.
+    room = length + (runs + 2) * tokens
+    cache = StaticCache(config=config.text_config, max_cache_len=room)
     device = model.device
     ids = torch.full((1, length), 3, device=device)
     with torch.inference_mode():

@@ -204,6 +204,7 @@ fn kernels_digest() -> u64 {
         &shader::MATMUL_DOTS_Q4,
         &shader::MATVEC_Q4_WIDE,
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,
+        &shader::MATVEC_EIGHTS_Q4,
     ];
     let bytes = kernels.iter().flat_map(|shader| shader.source.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {

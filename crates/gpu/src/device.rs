@@ -344,16 +344,24 @@ impl Gpu {
                 false => shader.source.into(),
             }),
         };
-        if !self.0.unchecked {
-            return self.0.device.create_shader_module(descriptor);
-        }
-        let none = wgpu::ShaderRuntimeChecks::unchecked();
-        // SAFETY: sources are this crate's own; every index that they compute is bounded by
-        // parameters that the functions which record them have held against the operands' sizes,
-        // and their tests run on poisoned surroundings.
-        #[expect(unsafe_code, reason = "a measurement that a person asks for")]
+        let mut checks = match self.0.unchecked {
+            true => wgpu::ShaderRuntimeChecks::unchecked(),
+            false => wgpu::ShaderRuntimeChecks::checked(),
+        };
+        // A counter in every loop would cost up to a third of a kernel's time.
+        checks.force_loop_bounding = false;
+        // SAFETY: sources are this crate's own. Their loops count up to a bound, which a test sees
+        // to. Without checks, every index that they compute is bounded by parameters that the
+        // functions which record them have held against the operands' sizes, and their tests run on
+        // poisoned surroundings.
+        #[expect(
+            unsafe_code,
+            reason = "what the checks cost, and none is needed for loops that end"
+        )]
         unsafe {
-            self.0.device.create_shader_module_trusted(descriptor, none)
+            self.0
+                .device
+                .create_shader_module_trusted(descriptor, checks)
         }
     }
 
@@ -463,7 +471,7 @@ fn cooperative_side(adapter: &wgpu::Adapter) -> u32 {
                 && (it.ab_type, it.cr_type) == (F16, F32)
         };
         let parts = least / side;
-        (1..=4).contains(&parts) && known.iter().any(fits)
+        (1..=2).contains(&parts) && known.iter().any(fits)
     });
     sides.max().unwrap_or(0)
 }

@@ -3,13 +3,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::buffer::Buffer;
 use crate::device::Constants;
 use crate::error::GpuError;
-use crate::matrix::{Matrix, Matvec, WeightShape};
+use crate::matrix::{BLOCK, Matrix, Matvec, WeightShape};
 use crate::program::{Recorder, Resource, stretch};
 use crate::shader::{self, Feature, Shader};
 use crate::tensor::{Indices, Tensor};
+use crate::variants::tile_for;
 
 /// Logits that one workgroup of `argmax_parts` looks at.
 const STRETCH: usize = 2048;
@@ -97,7 +97,7 @@ impl Recorder {
         }
         // A kernel binds something even where it reads nothing.
         let bias = then.bias.unwrap_or(x);
-        let (matmul, tile) = self.gpu.matmul(&w.kernels(), then.exact);
+        let (matmul, matmul_tiles) = self.gpu.matmul(&w.kernels(), then.exact);
         let halves = match matmul.needs {
             Some(Feature::CooperativeMatrix) if rows > 1 => match self.halved(x) {
                 Ok(halves) => Some(halves),
@@ -124,15 +124,18 @@ impl Recorder {
             let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
             let params = bytemuck::bytes_of(&params);
             if rows == 1 {
-                let pairs = [range.len(), w.rows()].map(|rows| rows.div_ceil(2));
-                self.dispatch_matvec(w.kernels().matvec, resources, params, pairs, cost);
+                let rows = [range.len(), w.rows()];
+                self.dispatch_matvec(w.kernels().matvec, resources, params, rows, w.blocks());
                 continue;
             }
+            let tile = tile_for(matmul_tiles, [range.len(), rows]);
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
+            let tile_rows = ("3", tile[1] as f64);
             let subgroup = ("2", f64::from(self.gpu.subgroup_size()));
             let constants: &Constants = match halves {
                 Some(_) => &[subgroup],
+                None if matmul_tiles.len() > 1 => &[tile_rows],
                 None => &[],
             };
             self.dispatch_with(matmul, constants, resources, params, groups, cost);
@@ -200,36 +203,35 @@ impl Recorder {
             x_vectors: 0,
             shape: w.shape(w.rows()),
         };
-        let cost = w.rows() as u64 * w.columns() as u64;
         for (_, resources) in Self::shard_resources(w, || vec![x.into(), y.into()]) {
             let params = bytemuck::bytes_of(&params);
-            let pairs = [y.columns(); 2];
-            self.dispatch_matvec(w.kernels().matvec_geglu, resources, params, pairs, cost);
+            let rows = [w.rows(); 2];
+            self.dispatch_matvec(
+                w.kernels().matvec_geglu,
+                resources,
+                params,
+                rows,
+                w.blocks(),
+            );
         }
     }
 
-    /// Pairs of products, each by a team of invocations: so many here, so many of the whole matrix.
+    /// Products of one x with so many rows of weights here, so many of the whole matrix, by teams of
+    /// invocations.
     fn dispatch_matvec(
         &mut self,
         kernel: Matvec,
         resources: Vec<Resource>,
         params: &[u8],
-        [pairs, all_pairs]: [usize; 2],
-        cost: u64,
+        [rows, all_rows]: [usize; 2],
+        blocks: usize,
     ) {
-        // Few outputs are shared by more, so that every core has some. Shards do as the whole would:
-        // the same sums in the same order.
-        const LEAST_GROUPS: usize = 8;
-        let mut lanes = self.gpu.variants().matvec_lanes.clamp(1, 64);
-        while lanes < 16 && (all_pairs * lanes as usize) < 64 * LEAST_GROUPS {
-            lanes *= 2;
-        }
-        let teams = (64 / lanes) as usize;
-        let groups = [pairs.div_ceil(teams) as u64, 1, 1];
-        let shader = self.gpu.matvec(kernel, lanes);
+        // Shards do as the whole would: the same sums in the same order.
+        let (shader, lanes, groups) = self.gpu.matvec(kernel, rows, all_rows, blocks);
         // By its number: names of what a shader imports are not kept.
         let lanes = ("1", f64::from(lanes));
-        self.dispatch_with(shader, &[lanes], resources, params, groups, cost);
+        let cost = (rows * blocks * BLOCK) as u64;
+        self.dispatch_with(shader, &[lanes], resources, params, [groups, 1, 1], cost);
     }
 
     /// y\[i\] = scale * w\[ids\[i\]\], y `[ids, w.columns]`; an id outside w leaves its row alone.
@@ -305,7 +307,7 @@ impl Recorder {
             &shader::GEGLU,
             vec![x.into(), y.into()],
             bytemuck::cast_slice(&params),
-            [y.columns().div_ceil(64) as u64, y.rows() as u64, 1],
+            [y.columns().div_ceil(256) as u64, y.rows() as u64, 1],
             0,
         );
     }
@@ -338,11 +340,10 @@ impl Recorder {
 
     /// LayerNorm over each row of x into y; scale and shift are `[columns]`.
     pub fn layer_norm(&mut self, x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32, y: &Tensor) {
-        let fits = scale.columns() == x.columns() && shift.columns() == x.columns();
-        if !fits || !same_shape(x, y) {
+        if !is_norm(x, &[scale, shift], &[y]) {
             return self.misfit(&shader::LAYER_NORM, &[x, scale, shift, y], String::new());
         }
-        let params = [x.columns() as u32, x.stride() as u32, eps.to_bits()];
+        let params = [x.columns() as u32, (x.stride() / 4) as u32, eps.to_bits()];
         self.dispatch(
             &shader::LAYER_NORM,
             vec![x.into(), scale.into(), shift.into(), y.into()],
@@ -413,22 +414,30 @@ impl Recorder {
         if !fits || allowed == 0 || allowed > logits.columns() {
             return self.misfit(&shader::ARGMAX_PARTS, &[logits], allowed.to_string());
         }
-        let usage = wgpu::BufferUsages::STORAGE;
-        let best: Buffer = match self.gpu.buffer("best", stretches as u64 * 8, usage) {
-            Ok(buffer) => buffer,
+        let best = match self.gpu.indices("best", 2 * stretches) {
+            Ok(best) => best,
             Err(error) => return self.fail(error),
         };
         self.dispatch(
             &shader::ARGMAX_PARTS,
-            vec![logits.into(), Resource::from(&best)],
+            vec![logits.into(), (&best).into()],
             bytemuck::bytes_of(&(allowed as u32)),
             [stretches as u64, 1, 1],
             0,
         );
+        self.best_of(&best, (token, span, advance));
+    }
+
+    /// token\[0\] = the best of those of the stretches; span\[0\] += advance.
+    pub(crate) fn best_of(
+        &mut self,
+        best: &Indices,
+        (token, span, advance): (&Indices, &Indices, usize),
+    ) {
         self.dispatch(
             &shader::ARGMAX,
-            vec![Resource::from(&best), token.into(), span.into()],
-            bytemuck::cast_slice(&[stretches as u32, advance as u32]),
+            vec![best.into(), token.into(), span.into()],
+            bytemuck::cast_slice(&[(best.len() / 2) as u32, advance as u32]),
             [1, 1, 1],
             0,
         );

@@ -117,6 +117,7 @@ pub(crate) struct Kernels {
 #[derive(Clone, Copy)]
 pub(crate) struct Matvec {
     pub(crate) plain: &'static Shader,
+    pub(crate) eights: &'static Shader,
     pub(crate) subgroups: Option<&'static Shader>,
 }
 
@@ -128,7 +129,7 @@ pub(crate) struct Cooperative {
 }
 
 macro_rules! kernels {
-    ($matvec:ident $(+ $matvec_subgroups:ident)?, $geglu:ident $(+ $geglu_subgroups:ident)?, $matmul:ident, $tiled:ident $(+ $half:ident + $dots:ident)?, $embed:ident) => {
+    ($matvec:ident $(+ $matvec_subgroups:ident)? | $eights:ident, $geglu:ident $(+ $geglu_subgroups:ident)? | $geglu_eights:ident, $matmul:ident, $tiled:ident $(+ $half:ident + $dots:ident)?, $embed:ident) => {
         Kernels {
             matmul: &shader::$matmul,
             matmul_tiled: &shader::$tiled,
@@ -137,10 +138,12 @@ macro_rules! kernels {
             matmul_dots: [$(&shader::$dots)?].first().copied(),
             matvec: Matvec {
                 plain: &shader::$matvec,
+                eights: &shader::$eights,
                 subgroups: [$(&shader::$matvec_subgroups)?].first().copied(),
             },
             matvec_geglu: Matvec {
                 plain: &shader::$geglu,
+                eights: &shader::$geglu_eights,
                 subgroups: [$(&shader::$geglu_subgroups)?].first().copied(),
             },
             embed: &shader::$embed,
@@ -178,15 +181,15 @@ fn by_table(precision: Precision, blocks: usize) -> Kernels {
         }
     };
     match (precision, wide) {
-        (Precision::F32, _) => kernels!(MATVEC_F32, MATVEC_GEGLU_F32, MATMUL_F32, MATMUL_TILED_F32, EMBED_F32),
-        (Precision::F16, _) => kernels!(MATVEC_F16, MATVEC_GEGLU_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
-        (Precision::BF16, _) => kernels!(MATVEC_BF16, MATVEC_GEGLU_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),
-        (Precision::Q8 { .. }, false) => kernels!(MATVEC_Q8, MATVEC_GEGLU_Q8, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
-        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8 + MATMUL_DOTS_Q8, EMBED_Q8),
-        (Precision::Q4 { .. }, false) => kernels!(MATVEC_Q4, MATVEC_GEGLU_Q4, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
-        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4 + MATMUL_DOTS_Q4, EMBED_Q4),
-        (Precision::Int4 { .. }, false) => kernels!(MATVEC_INT4, MATVEC_GEGLU_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
-        (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE + MATVEC_INT4_WIDE_SUBGROUPS, MATVEC_GEGLU_INT4_WIDE + MATVEC_GEGLU_INT4_WIDE_SUBGROUPS, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
+        (Precision::F32, _) => kernels!(MATVEC_F32 | MATVEC_EIGHTS_F32, MATVEC_GEGLU_F32 | MATVEC_GEGLU_EIGHTS_F32, MATMUL_F32, MATMUL_TILED_F32, EMBED_F32),
+        (Precision::F16, _) => kernels!(MATVEC_F16 | MATVEC_EIGHTS_F16, MATVEC_GEGLU_F16 | MATVEC_GEGLU_EIGHTS_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
+        (Precision::BF16, _) => kernels!(MATVEC_BF16 | MATVEC_EIGHTS_BF16, MATVEC_GEGLU_BF16 | MATVEC_GEGLU_EIGHTS_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),
+        (Precision::Q8 { .. }, false) => kernels!(MATVEC_Q8 | MATVEC_EIGHTS_Q8, MATVEC_GEGLU_Q8 | MATVEC_GEGLU_EIGHTS_Q8, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
+        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS | MATVEC_EIGHTS_Q8, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS | MATVEC_GEGLU_EIGHTS_Q8, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8 + MATMUL_DOTS_Q8, EMBED_Q8),
+        (Precision::Q4 { .. }, false) => kernels!(MATVEC_Q4 | MATVEC_EIGHTS_Q4, MATVEC_GEGLU_Q4 | MATVEC_GEGLU_EIGHTS_Q4, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
+        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS | MATVEC_EIGHTS_Q4, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS | MATVEC_GEGLU_EIGHTS_Q4, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4 + MATMUL_DOTS_Q4, EMBED_Q4),
+        (Precision::Int4 { .. }, false) => kernels!(MATVEC_INT4 | MATVEC_EIGHTS_INT4, MATVEC_GEGLU_INT4 | MATVEC_GEGLU_EIGHTS_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
+        (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE + MATVEC_INT4_WIDE_SUBGROUPS | MATVEC_EIGHTS_INT4, MATVEC_GEGLU_INT4_WIDE + MATVEC_GEGLU_INT4_WIDE_SUBGROUPS | MATVEC_GEGLU_EIGHTS_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
     }
 }
 

@@ -104,10 +104,43 @@ impl Recorder {
         self.dispatch(
             &shader::LOG_SUM_EXP,
             vec![logits.into(), parts.into()],
-            bytemuck::cast_slice(&[length as u32, soft_cap.unwrap_or(0.0).to_bits()]),
+            bytemuck::cast_slice(&[length as u32, soft_cap.unwrap_or(0.0).to_bits(), 0]),
             [parts.rows() as u64, 1, 1],
             0,
         );
+    }
+
+    /// What [`Recorder::log_sum_exp`] and [`Recorder::argmax`] do, with one reading of the logits.
+    pub fn argmax_and_log_sum_exp(
+        &mut self,
+        logits: &Tensor,
+        soft_cap: Option<f32>,
+        parts: &Tensor,
+        allowed: usize,
+        (token, span, advance): (&Indices, &Indices, usize),
+    ) {
+        let length = logits.columns();
+        let fits = are_parts(logits, parts)
+            && (1..=length).contains(&allowed)
+            && !token.is_empty()
+            && span.len() >= 2;
+        if !fits {
+            let all = [logits, parts];
+            return self.misfit(&shader::LOG_SUM_EXP_BEST, &all, allowed.to_string());
+        }
+        let best = match self.gpu.indices("best", 2 * parts.rows()) {
+            Ok(best) => best,
+            Err(error) => return self.fail(error),
+        };
+        let cap = soft_cap.unwrap_or(0.0);
+        self.dispatch(
+            &shader::LOG_SUM_EXP_BEST,
+            vec![logits.into(), parts.into(), (&best).into()],
+            bytemuck::cast_slice(&[length as u32, cap.to_bits(), allowed as u32]),
+            [parts.rows() as u64, 1, 1],
+            0,
+        );
+        self.best_of(&best, (token, span, advance));
     }
 
     /// For each of the first `count` ids its log-probability under the softmax of the soft-capped

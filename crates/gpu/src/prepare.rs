@@ -24,6 +24,19 @@ const COMMON: [&Shader; 13] = [
     &shader::LOG_PROBS,
 ];
 
+/// A matrix that a model will have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// How it is stored.
+    pub precision: Precision,
+    /// Output features; several projections of the same numbers are one matrix.
+    pub rows: usize,
+    /// Input features.
+    pub columns: usize,
+    /// What it is for.
+    pub role: MatrixRole,
+}
+
 /// What a matrix is for, as far as it decides which kernels read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatrixRole {
@@ -31,53 +44,71 @@ pub enum MatrixRole {
     Rows,
     /// Multiplied with many rows and with one: the decoder.
     Both,
+    /// The same, gates and ups: with one row the activation follows at once.
+    Gated,
     /// Looked up, and multiplied with one row: the vocabulary.
     Vocabulary,
 }
 
+/// A kernel and how many invocations share an output, if that is a constant of its.
+type Wanted = (&'static Shader, Option<u32>);
+
 impl Gpu {
     /// Has the kernels compiled that a model will need, beside whatever else is going on, its
     /// loading above all. Nothing depends on it: a kernel that is not ready is compiled when it is
-    /// used. `matrices` holds precision, columns and role of each, `cache` is the decoder's, for
-    /// `long` sequences if there are more than 1,024 positions. Returns how many kernels were asked
+    /// used. `cache` is the decoder's, for `long` sequences if there are more than 1,024 positions. Returns how many kernels were asked
     /// for and how many are ready. Outside a browser this is nothing: there all is compiled when it
     /// is first used.
     pub async fn prepare(
         &self,
-        matrices: impl Iterator<Item = (Precision, usize, MatrixRole)>,
+        matrices: impl Iterator<Item = Planned>,
         cache: CachePrecision,
         long: bool,
     ) -> [usize; 2] {
-        let mut shaders: Vec<&'static Shader> = COMMON.to_vec();
-        if long {
-            shaders.push(&shader::MERGE_ATTENTION);
+        let mut others: Vec<&'static Shader> = COMMON.to_vec();
+        // Where a GPU computes, keys are always shared out.
+        if long || !self.info().is_software {
+            others.push(&shader::MERGE_ATTENTION);
         }
         match cache {
-            CachePrecision::F32 => shaders.push(&shader::DECODE_ATTENTION),
-            CachePrecision::F16 => shaders.extend([
+            CachePrecision::F32 => others.push(&shader::DECODE_ATTENTION),
+            CachePrecision::F16 => others.extend([
                 &shader::SPLIT_HEADS_KV16,
                 &shader::ATTENTION_KV16,
                 &shader::DECODE_ATTENTION_KV16,
             ]),
-            CachePrecision::Int8 => shaders.extend([
+            CachePrecision::Int8 => others.extend([
                 &shader::SPLIT_HEADS_KV8,
                 &shader::ATTENTION_KV8,
                 &shader::DECODE_ATTENTION_KV8,
             ]),
         }
-        let lanes = self.variants().matvec_lanes;
-        let matvec = |kernel| self.matvec(kernel, lanes);
-        for (precision, columns, role) in matrices {
-            let kernels = crate::matrix::kernels(precision, columns.div_ceil(BLOCK));
-            let (matmul, _) = self.matmul(&kernels, false);
-            let needed: &[&'static Shader] = match role {
-                MatrixRole::Rows => &[matmul],
-                MatrixRole::Both => &[matmul, matvec(kernels.matvec), matvec(kernels.matvec_geglu)],
-                MatrixRole::Vocabulary => &[kernels.embed, matvec(kernels.matvec)],
+        // With the number of invocations that share an output, where that is a constant.
+        let mut shaders: Vec<Wanted> = others.into_iter().map(|it| (it, None)).collect();
+        for Planned {
+            precision,
+            rows,
+            columns,
+            role,
+        } in matrices
+        {
+            let blocks = columns.div_ceil(BLOCK);
+            let kernels = crate::matrix::kernels(precision, blocks);
+            let matvec = |kernel| {
+                let (shader, lanes, _) = self.matvec(kernel, rows, rows, blocks);
+                (shader, Some(lanes))
             };
-            for shader in needed {
-                if !shaders.iter().any(|other| other.name == shader.name) {
-                    shaders.push(shader);
+            let matmul = (self.matmul(&kernels, false).0, None);
+            let needed = match role {
+                MatrixRole::Rows => vec![matmul],
+                MatrixRole::Both => vec![matmul, matvec(kernels.matvec)],
+                MatrixRole::Gated => vec![matmul, matvec(kernels.matvec_geglu)],
+                MatrixRole::Vocabulary => vec![(kernels.embed, None), matvec(kernels.matvec)],
+            };
+            for (shader, lanes) in needed {
+                let same = |other: &Wanted| (other.0.name, other.1) == (shader.name, lanes);
+                if !shaders.iter().any(same) {
+                    shaders.push((shader, lanes));
                 }
             }
         }
@@ -98,21 +129,19 @@ mod browser {
     use wasm_bindgen::{JsCast, JsValue};
     use wasm_bindgen_futures::JsFuture;
 
-    use super::Shader;
+    use super::{Shader, Wanted};
     use crate::device::Gpu;
     use crate::shader::Binding;
 
     impl Gpu {
-        pub(super) async fn compile_all(&self, shaders: &[&'static Shader]) -> usize {
+        pub(super) async fn compile_all(&self, shaders: &[Wanted]) -> usize {
             let Some(device) = self.0.device.as_webgpu() else {
                 return 0;
             };
             let device: &JsValue = device.as_ref();
-            let lanes = self.variants().matvec_lanes;
-            let begun = shaders.iter().map(|shader| {
-                let lanes = shader.source.contains("@id(1)").then_some(lanes);
-                compile(device, shader, lanes)
-            });
+            let begun = shaders
+                .iter()
+                .map(|(shader, lanes)| compile(device, shader, *lanes));
             let promises: Array = begun.filter_map(Result::ok).collect();
             // A kernel that does not compile is refused again, and told of, when it is used.
             let settled = JsFuture::from(Promise::all_settled(&promises)).await;

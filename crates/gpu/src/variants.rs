@@ -12,6 +12,22 @@ use crate::shader::Shader;
 /// Most invocations that share an output.
 const MOST_LANES: u32 = 64;
 
+/// The outputs and rows that a workgroup may compute, the most first. A kernel for which there are
+/// several is told the rows.
+pub(crate) type Tiles = &'static [[usize; 2]];
+
+/// So many workgroups keep a large GPU busy: about three for each of a hundred and more processors,
+/// as fewer leave many of those idle while others compute the last ones.
+const ENOUGH_WORKGROUPS: u64 = 384;
+
+/// The largest of `tiles` of which there are enough for so many outputs and rows, or the smallest.
+pub(crate) fn tile_for(tiles: Tiles, [outputs, rows]: [usize; 2]) -> [usize; 2] {
+    let workgroups = |tile: [usize; 2]| (outputs.div_ceil(tile[0]) * rows.div_ceil(tile[1])) as u64;
+    let enough = |tile: &[usize; 2]| workgroups(*tile) >= ENOUGH_WORKGROUPS;
+    let found = tiles.iter().copied().find(enough);
+    found.or(tiles.last().copied()).unwrap_or([1, 1])
+}
+
 /// How products of many rows are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatmulVariant {
@@ -45,18 +61,18 @@ impl MatmulVariant {
         }
     }
 
-    /// The kernel for one way of storing weights, and the outputs and rows of its workgroups.
-    fn of(self, gpu: &Gpu, kernels: &Kernels) -> Option<(&'static Shader, [usize; 2])> {
+    /// The kernel for one way of storing weights, and its tiles.
+    fn of(self, gpu: &Gpu, kernels: &Kernels) -> Option<(&'static Shader, Tiles)> {
         match self {
-            Self::Registers => Some((kernels.matmul, [32, 64])),
-            Self::Tiled => Some((kernels.matmul_tiled, [64, 64])),
-            Self::Half => Some((kernels.matmul_half?, [64, 64])),
+            Self::Registers => Some((kernels.matmul, &[[32, 64]])),
+            Self::Tiled => Some((kernels.matmul_tiled, &[[64, 64], [64, 32]])),
+            Self::Half => Some((kernels.matmul_half?, &[[64, 64]])),
             Self::Cooperative => match (gpu.0.cooperative_side, kernels.matmul_cooperative?) {
-                (16, both) => Some((both.sixteen, [64, 64])),
-                (8, both) => Some((both.eight, [32, 32])),
+                (16, both) => Some((both.sixteen, &[[64, 64]])),
+                (8, both) => Some((both.eight, &[[32, 32]])),
                 _ => None,
             },
-            Self::Dots => Some((kernels.matmul_dots?, [64, 64])),
+            Self::Dots => Some((kernels.matmul_dots?, &[[64, 64]])),
         }
     }
 }
@@ -73,7 +89,15 @@ pub struct Variants {
     /// Those invocations sum through subgroups, on an adapter that has them and where they are no
     /// more than one has; else through workgroup memory.
     pub subgroups: bool,
+    /// Not zero: eight outputs of a product of a single row are shared by as many invocations as it
+    /// takes to have so many of them, a power of two, and the two above mean nothing.
+    pub eights: u32,
 }
+
+/// Lanes of those who do not use them.
+const NO_LANES: u32 = 32;
+/// Fewest and most invocations of a product in eights.
+const EIGHTS: [u32; 2] = [1 << 10, 1 << 24];
 
 impl Variants {
     /// What an adapter gets that nobody has measured.
@@ -84,13 +108,13 @@ impl Variants {
                 matmul: MatmulVariant::Registers,
                 matvec_lanes: 1,
                 subgroups: false,
+                eights: 0,
             },
-            // A row of 2304 inputs is 72 chunks of 32: enough for 32 invocations, each with several
-            // loads under way.
             false => Self {
                 matmul: MatmulVariant::Tiled,
-                matvec_lanes: 32,
+                matvec_lanes: NO_LANES,
                 subgroups: false,
+                eights: 1 << 17,
             },
         }
     }
@@ -100,7 +124,8 @@ impl Variants {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half`, `cooperative` or `dots`, \
-     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, as in `tiled lanes=32 subgroups`"
+     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, or `eights=` with a larger one, as in \
+     `tiled lanes=32 subgroups` and `tiled eights=131072`"
 )]
 pub struct UnknownVariants {
     /// It.
@@ -130,6 +155,9 @@ impl Variants {
     /// What is chosen for a single row, in words.
     #[must_use]
     pub fn matvec(&self) -> String {
+        if self.eights > 0 {
+            return format!("eights={}", self.eights);
+        }
         let subgroups = if self.subgroups { " subgroups" } else { "" };
         format!("lanes={}{subgroups}", self.matvec_lanes)
     }
@@ -149,6 +177,17 @@ impl FromStr for Variants {
                 "dots" => MatmulVariant::Dots,
                 _ => return None,
             };
+            if let Some(eights) = lanes.strip_prefix("eights=") {
+                let eights: u32 = eights.parse().ok()?;
+                let known = eights.is_power_of_two() && (EIGHTS[0]..=EIGHTS[1]).contains(&eights);
+                let variants = Self {
+                    matmul,
+                    matvec_lanes: NO_LANES,
+                    subgroups: false,
+                    eights,
+                };
+                return (known && variants.to_string() == text).then_some(variants);
+            }
             let (lanes, subgroups) = match lanes.strip_suffix(" subgroups") {
                 Some(lanes) => (lanes, true),
                 None => (lanes, false),
@@ -159,6 +198,7 @@ impl FromStr for Variants {
                 matmul,
                 matvec_lanes,
                 subgroups,
+                eights: 0,
             };
             // One text for each, so that what is kept can be compared: no sign, no leading zero.
             (known && variants.to_string() == text).then_some(variants)
@@ -185,7 +225,11 @@ impl Gpu {
             .next_power_of_two();
         self.0.variants.set(Variants {
             matvec_lanes: lanes,
-            subgroups: variants.subgroups && self.0.subgroup_size > 0,
+            subgroups: variants.subgroups && self.0.subgroup_size > 0 && variants.eights == 0,
+            eights: match variants.eights {
+                0 => 0,
+                some => some.clamp(EIGHTS[0], EIGHTS[1]).next_power_of_two(),
+            },
             matmul: match variants.matmul {
                 MatmulVariant::Half if !self.has_f16() => MatmulVariant::Tiled,
                 MatmulVariant::Cooperative if self.0.cooperative_side == 0 => MatmulVariant::Tiled,
@@ -215,9 +259,9 @@ impl Gpu {
         self.0.subgroup_size
     }
 
-    /// The kernel for products of many rows, and the outputs and rows of its workgroups: the one in
-    /// force, or the usual one where there is none of that kind or nothing may be rounded.
-    pub(crate) fn matmul(&self, kernels: &Kernels, exact: bool) -> (&'static Shader, [usize; 2]) {
+    /// The kernel for products of many rows, and its tiles: the one in force, or the usual one where
+    /// there is none of that kind or nothing may be rounded.
+    pub(crate) fn matmul(&self, kernels: &Kernels, exact: bool) -> (&'static Shader, Tiles) {
         let chosen = self.variants().matmul;
         let fits = !exact || chosen.is_exact();
         let chosen = Some(chosen)
@@ -225,17 +269,40 @@ impl Gpu {
             .and_then(|it| it.of(self, kernels));
         let usual = || Variants::usual(self.info()).matmul.of(self, kernels);
         let kernel = chosen.or_else(usual);
-        kernel.unwrap_or((kernels.matmul, [32, 64]))
+        kernel.unwrap_or((kernels.matmul, &[[32, 64]]))
     }
 
-    /// The kernel with which so many invocations share an output.
-    pub(crate) fn matvec(&self, kernel: Matvec, lanes: u32) -> &'static Shader {
+    /// The kernel for a single row and so many rows of weights of a matrix of `all` of them, how
+    /// many invocations share an output, and how many workgroups that makes.
+    pub(crate) fn matvec(
+        &self,
+        kernel: Matvec,
+        rows: usize,
+        all: usize,
+        blocks: usize,
+    ) -> (&'static Shader, u32, u64) {
         let variants = self.variants();
+        if variants.eights > 0 {
+            let wanted = variants.eights as usize / all.div_ceil(8).max(1);
+            // No more than there are blocks to share; and not so few that what neighbours read of a row
+            // is less than memory moves at a time.
+            let most = blocks.max(1).next_power_of_two().min(256);
+            let lanes = wanted.max(1).next_power_of_two().clamp(32.min(most), most);
+            let groups = rows.div_ceil(8).div_ceil(256 / lanes);
+            return (kernel.eights, lanes as u32, groups as u64);
+        }
+        // Few outputs are shared by more, so that every core has some.
+        const LEAST_GROUPS: usize = 8;
+        let mut lanes = variants.matvec_lanes.clamp(1, 64);
+        while lanes < 16 && (all.div_ceil(2) * lanes as usize) < 64 * LEAST_GROUPS {
+            lanes *= 2;
+        }
+        let groups = rows.div_ceil(2).div_ceil(64 / lanes as usize) as u64;
         let fits = lanes > 1 && lanes <= self.0.subgroup_size;
         // As many as were measured, and found to be neighbours.
         let wanted = variants.subgroups && lanes == variants.matvec_lanes;
         let subgroups = kernel.subgroups.filter(|_| fits && wanted);
-        subgroups.unwrap_or(kernel.plain)
+        (subgroups.unwrap_or(kernel.plain), lanes, groups)
     }
 }
 
@@ -258,6 +325,7 @@ mod tests {
                         matmul,
                         matvec_lanes,
                         subgroups,
+                        eights: 0,
                     };
                     assert_eq!(variants.to_string().parse(), Ok(variants));
                 }
@@ -267,6 +335,7 @@ mod tests {
             matmul: MatmulVariant::Tiled,
             matvec_lanes: 32,
             subgroups: false,
+            eights: 0,
         };
         assert_eq!(kept.to_string(), "tiled lanes=32");
         let kept = Variants {
@@ -274,6 +343,13 @@ mod tests {
             ..kept
         };
         assert_eq!(kept.to_string(), "tiled lanes=32 subgroups");
+        let kept = Variants {
+            subgroups: false,
+            eights: 1 << 17,
+            ..kept
+        };
+        assert_eq!(kept.to_string(), "tiled eights=131072");
+        assert_eq!(kept.to_string().parse(), Ok(kept));
     }
 
     #[test]
@@ -300,6 +376,11 @@ mod tests {
             "tiled subgroups lanes=32",
             "tiled subgroups",
             "subgroups lanes=32",
+            "tiled eights=0",
+            "tiled eights=512",
+            "tiled eights=100000",
+            "tiled eights=131072 subgroups",
+            "tiled eights=33554432",
         ] {
             let refused = text.parse::<Variants>().expect_err(text);
             assert_eq!(refused.text, text);

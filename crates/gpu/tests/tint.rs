@@ -8,8 +8,8 @@ mod twins;
 use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding, Feature};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, MatrixRole, Program,
-    Recorder, Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, MatrixRole, Planned,
+    Program, Recorder, Variants,
 };
 use support::compare::assert_agrees;
 use support::random::{Rng, for_every_cache};
@@ -270,10 +270,17 @@ async fn attention_is_its_twin() {
 #[wasm_bindgen_test]
 async fn kernels_are_compiled_ahead() {
     let gpu = open().await;
+    let planned = |precision, columns, role| Planned {
+        precision,
+        rows: 4096,
+        columns,
+        role,
+    };
     let roles = [
-        (Precision::Q8 { group: 64 }, 1152, MatrixRole::Rows),
-        (Precision::Q4 { group: 32 }, 2304, MatrixRole::Both),
-        (Precision::Q8 { group: 64 }, 2304, MatrixRole::Vocabulary),
+        planned(Precision::Q8 { group: 64 }, 1152, MatrixRole::Rows),
+        planned(Precision::Q4 { group: 32 }, 2304, MatrixRole::Both),
+        planned(Precision::Q4 { group: 32 }, 2304, MatrixRole::Gated),
+        planned(Precision::Q8 { group: 64 }, 2304, MatrixRole::Vocabulary),
     ];
     for cache in [CachePrecision::F16, CachePrecision::Int8] {
         let [asked, ready] = gpu.prepare(roles.into_iter(), cache, true).await;

@@ -195,10 +195,10 @@ impl Picker {
             }
             Picking::Few { count, also } => {
                 r.top(logits, self.allowed, *count, &self.ids, (span, advance));
+                r.log_sum_exp(logits, self.soft_cap, &self.parts);
                 (&self.ids, count + also.len(), Neighbours::default())
             }
         };
-        r.log_sum_exp(logits, self.soft_cap, &self.parts);
         r.log_probs(
             logits,
             self.soft_cap,
@@ -225,9 +225,10 @@ impl Picker {
     ) {
         let Some(w) = &self.workshop else {
             // The soft cap rises with the logits, so the highest is the same without.
-            r.argmax(logits, self.allowed, token, span, advance);
-            return;
+            let to = (token, span, advance);
+            return r.argmax_and_log_sum_exp(logits, self.soft_cap, &self.parts, self.allowed, to);
         };
+        r.log_sum_exp(logits, self.soft_cap, &self.parts);
         let processing = Processing {
             allowed: self.allowed,
             soft_cap: self.soft_cap,

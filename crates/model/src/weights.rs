@@ -5,7 +5,7 @@ use futures_util::{StreamExt, future, stream};
 use paligemma_checkpoint::{
     Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage, pack,
 };
-use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, MatrixRole, Tensor};
+use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, MatrixRole, Planned, Tensor};
 
 use crate::error::ModelError;
 use crate::model::ModelOptions;
@@ -129,7 +129,7 @@ impl Weights {
             })
             .collect();
         let weights = Self::allocate(gpu, &tensors, options).await?;
-        let compiled = gpu.prepare(roles(&tensors), weights.cache, is_long(&tensors));
+        let compiled = gpu.prepare(planned(&tensors), weights.cache, is_long(&tensors));
         let uploaded = weights.upload_pieces(gpu, pieces, progress);
         let (uploaded, _) = future::join(uploaded, compiled).await;
         uploaded?;
@@ -214,7 +214,7 @@ impl Weights {
             })
             .collect();
         let weights = Self::allocate(gpu, &stored, options).await?;
-        let compiled = gpu.prepare(roles(&stored), weights.cache, is_long(&stored));
+        let compiled = gpu.prepare(planned(&stored), weights.cache, is_long(&stored));
         let uploaded = weights.upload_slices(gpu, checkpoint, progress);
         let (uploaded, _) = future::join(uploaded, compiled).await;
         uploaded?;
@@ -287,19 +287,31 @@ impl Weights {
     }
 }
 
-/// Precision, columns and role of each matrix.
-fn roles(tensors: &[Stored<'_>]) -> impl Iterator<Item = (Precision, usize, MatrixRole)> {
-    tensors.iter().filter_map(|(name, _, columns, storage)| {
-        let Storage::Matrix(precision) = storage else {
-            return None;
-        };
-        let role = match *name {
-            name if name.starts_with(LAYERS) => MatrixRole::Both,
-            name if name.starts_with("language_model.") => MatrixRole::Vocabulary,
-            _ => MatrixRole::Rows,
-        };
-        Some((*precision, *columns, role))
-    })
+/// The matrices there will be; one of several tensors comes as often as it has those.
+fn planned(tensors: &[Stored<'_>]) -> impl Iterator<Item = Planned> {
+    let find = |name: &str| {
+        let found = tensors.iter().find(|(other, ..)| *other == name);
+        found.map(|(_, rows, columns, storage)| (*rows, *columns, *storage))
+    };
+    tensors
+        .iter()
+        .filter_map(move |(name, rows, columns, storage)| {
+            let Storage::Matrix(precision) = storage else {
+                return None;
+            };
+            let role = match *name {
+                name if name.starts_with(LAYERS) && stack::is_gated(name) => MatrixRole::Gated,
+                name if name.starts_with(LAYERS) => MatrixRole::Both,
+                name if name.starts_with("language_model.") => MatrixRole::Vocabulary,
+                _ => MatrixRole::Rows,
+            };
+            Some(Planned {
+                precision: *precision,
+                rows: stack::place(name, find).map_or(*rows, |whole| whole.rows),
+                columns: *columns,
+                role,
+            })
+        })
 }
 
 /// Pictures alone are more than 1,000 tokens.

@@ -1,6 +1,7 @@
 use paligemma_gpu::Gpu;
 
-use super::device::{open, read_indices, run};
+use super::device::{open, read, read_indices, run};
+use crate::support::compare::assert_same_bits;
 use crate::support::random::Rng;
 use crate::support::upload;
 use crate::twins;
@@ -27,19 +28,19 @@ pub(crate) fn stretches() {
     allowed(&gpu, &mut rng);
 }
 
-/// Stretches by the hundred: more than the 64 invocations that compare them.
+/// Stretches by the hundred: more than the 256 invocations that compare them.
 pub(crate) fn stages() {
     let gpu = open();
     let mut rng = Rng::new(120);
-    let length = 2048 * 130 + 5;
+    let length = 2048 * 259 + 5;
     let logits = rng.numbers(length, 10.0);
     check(&gpu, &logits, length);
-    for at in [0, 2048 * 63 + 9, 2048 * 64, 2048 * 129 + 2047, length - 1] {
+    for at in [0, 2048 * 63 + 9, 2048 * 256, 2048 * 258 + 2047, length - 1] {
         let mut logits = logits.clone();
         logits[at] = 11.0;
         check(&gpu, &logits, length);
         // A tie with stretches that other invocations compare.
-        for other in [2048 * 3, 2048 * 67 + 1, 2048 * 128] {
+        for other in [2048 * 3, 2048 * 67 + 1, 2048 * 257] {
             logits[other] = 11.0;
         }
         check(&gpu, &logits, length);
@@ -50,6 +51,34 @@ pub(crate) fn stages() {
     logits[2048 * 100 + 77] = -3.0;
     check(&gpu, &logits, length);
     advance(&gpu);
+}
+
+/// One reading for the best and for the sums finds what two would, to the bit.
+pub(crate) fn beside_sums() {
+    let gpu = open();
+    let mut rng = Rng::new(130);
+    for (length, allowed) in [(1, 1), (70, 65), (2049, 2048), (5000, 4097), (6151, 6151)] {
+        for cap in [None, Some(8.0)] {
+            let mut logits = rng.numbers(length, 12.0);
+            // Beyond what is allowed, where it is not the best but counts for the sum.
+            logits[length - 1] = 13.0;
+            if length > 100 {
+                logits[70] = f32::NAN;
+            }
+            let tensor = upload::tensor(&gpu, length, &logits);
+            let [parts, beside] = [(); 2].map(|()| gpu.stretches(length).unwrap());
+            let token = upload::indices(&gpu, &[123_456]);
+            let span = upload::indices(&gpu, &[10, 4]);
+            run(&gpu, |r| {
+                r.log_sum_exp(&tensor, cap, &parts);
+                r.argmax_and_log_sum_exp(&tensor, cap, &beside, allowed, (&token, &span, 3));
+            });
+            let expected = twins::argmax::argmax(&logits[..allowed]).unwrap() as u32;
+            assert_eq!(read_indices(&gpu, &token), [expected]);
+            assert_eq!(read_indices(&gpu, &span), [13, 4]);
+            assert_same_bits("parts", &read(&gpu, &beside), &read(&gpu, &parts));
+        }
+    }
 }
 
 fn ties_and_nans(gpu: &Gpu) {

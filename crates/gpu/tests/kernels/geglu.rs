@@ -4,7 +4,7 @@ use paligemma_checkpoint::Precision;
 use paligemma_gpu::Gpu;
 
 use super::device::{Target, input, open, open_by_subgroups, run};
-use super::linear::{ENOUGH, LANES, share};
+use super::linear::{ENOUGH, LANES, in_eights, share};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
 use crate::support::{bounds, upload};
@@ -27,6 +27,23 @@ pub(crate) fn linear_geglu_by_subgroups(precision: Precision, unit: usize) {
     linear_geglu_on(&gpu, precision, unit);
 }
 
+/// The same with teams of four outputs.
+pub(crate) fn linear_geglu_eights(precision: Precision) {
+    let gpu = open();
+    for (i, (outputs, factor)) in OUTPUTS
+        .into_iter()
+        .zip([2, 4, 6, 10, 16, 36, 2])
+        .enumerate()
+    {
+        in_eights(&gpu, 1 << 10 << i);
+        check(&gpu, &mut Rng::new(30), precision, outputs, factor * 8);
+    }
+    for (i, factor) in [2, 5, 9, 16, 7, 36, 3].into_iter().enumerate() {
+        in_eights(&gpu, 1 << 10 << i);
+        check(&gpu, &mut Rng::new(31), precision, ENOUGH, factor * 8);
+    }
+}
+
 fn linear_geglu_on(gpu: &Gpu, precision: Precision, unit: usize) {
     let mut rng = Rng::new(28);
     let few = OUTPUTS.into_iter().zip([2, 4, 6, 10, 16, 36, 2]);
@@ -35,50 +52,55 @@ fn linear_geglu_on(gpu: &Gpu, precision: Precision, unit: usize) {
     let many = many.map(|(lanes, factor)| (lanes, ENOUGH, factor));
     for (lanes, outputs, factor) in few.chain(many) {
         share(gpu, lanes);
-        let columns = upload::columns(precision, factor * unit);
-        let x = rng.numbers(columns, 1.0);
-        let (w_gpu, w) = upload::matrix(
-            gpu,
-            2 * outputs,
-            columns,
-            precision,
-            &rng.numbers(2 * outputs * columns, 1.0),
-        );
-        let target = Target::poisoned(gpu, 1, outputs);
-        let x_gpu = input(gpu, columns, &x);
-        run(gpu, |r| r.linear_geglu(&x_gpu, &w_gpu, &target.view));
-        let actual = target.read(gpu);
+        check(gpu, &mut rng, precision, outputs, factor * unit);
+    }
+}
 
-        let plain = Then {
-            bias: None,
-            gelu: None,
-            accumulate: None,
+fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, outputs: usize, columns: usize) {
+    let columns = upload::columns(precision, columns);
+    let x = rng.numbers(columns, 1.0);
+    let (w_gpu, w) = upload::matrix(
+        gpu,
+        2 * outputs,
+        columns,
+        precision,
+        &rng.numbers(2 * outputs * columns, 1.0),
+    );
+    let target = Target::poisoned(gpu, 1, outputs);
+    let x_gpu = input(gpu, columns, &x);
+    run(gpu, |r| r.linear_geglu(&x_gpu, &w_gpu, &target.view));
+    let actual = target.read(gpu);
+
+    let plain = Then {
+        bias: None,
+        gelu: None,
+        accumulate: None,
+    };
+    let dots = twins::matvec::matvec(&x, &w);
+    let with = |gelu: fn(f64) -> f64, gates: usize, ups: usize| -> Vec<Bounded> {
+        let activated = Then {
+            gelu: Some(gelu),
+            ..plain
         };
-        let dots = twins::matvec::matvec(&x, &w);
-        let with = |gelu: fn(f64) -> f64, gates: usize, ups: usize| -> Vec<Bounded> {
-            let activated = Then {
-                gelu: Some(gelu),
-                ..plain
-            };
-            let gates = bounds::linear(&dots[gates..gates + outputs], columns, outputs, activated);
-            let ups = bounds::linear(&dots[ups..ups + outputs], columns, outputs, plain);
-            // Both factors are off by their bounds, and the product rounds.
-            let product = |(gate, up): (&Bounded, &Bounded)| Bounded {
-                value: gate.value * up.value,
-                bound: gate.bound * up.value.abs()
-                    + up.bound * gate.value.abs()
-                    + gate.bound * up.bound
-                    + bounds::rounded(gate.value * up.value).bound,
-            };
-            gates.iter().zip(&ups).map(product).collect()
+        let gates = bounds::linear(&dots[gates..gates + outputs], columns, outputs, activated);
+        let ups = bounds::linear(&dots[ups..ups + outputs], columns, outputs, plain);
+        // Both factors are off by their bounds, and the product rounds.
+        let product = |(gate, up): (&Bounded, &Bounded)| Bounded {
+            value: gate.value * up.value,
+            bound: gate.bound * up.value.abs()
+                + up.bound * gate.value.abs()
+                + gate.bound * up.bound
+                + bounds::rounded(gate.value * up.value).bound,
         };
-        let what = format!("{outputs} outputs of {columns} inputs by {lanes}");
-        assert_agrees(&what, &actual, &with(math::gelu_tanh, 0, outputs));
-        if outputs > 1 {
-            assert_differs("gelu of up", &actual, &with(math::gelu_tanh, outputs, 0));
-        }
-        if outputs == 101 {
-            assert_differs("gelu by erf", &actual, &with(math::gelu_erf, 0, outputs));
-        }
+        gates.iter().zip(&ups).map(product).collect()
+    };
+    let variants = gpu.variants();
+    let what = format!("{outputs} outputs of {columns} inputs by {variants}");
+    assert_agrees(&what, &actual, &with(math::gelu_tanh, 0, outputs));
+    if outputs > 1 {
+        assert_differs("gelu of up", &actual, &with(math::gelu_tanh, outputs, 0));
+    }
+    if outputs == 101 {
+        assert_differs("gelu by erf", &actual, &with(math::gelu_erf, 0, outputs));
     }
 }

@@ -44,7 +44,18 @@ pub(crate) fn matmul(precision: Precision) {
 }
 
 pub(crate) fn matmul_tiled(precision: Precision) {
-    matmul_on(&open_for(MatmulVariant::Tiled), precision);
+    let gpu = open_for(MatmulVariant::Tiled);
+    matmul_on(&gpu, precision);
+    // So many outputs that tiles are the larger ones, and rows for half of a second one.
+    let many = Case {
+        rows: 67,
+        columns: 41,
+        outputs: 64 * 191 + 5,
+        bias: true,
+        gelu: false,
+        accumulate: true,
+    };
+    check(&gpu, &mut Rng::new(11), precision, &many);
 }
 
 pub(crate) fn open_for(matmul: MatmulVariant) -> Gpu {
@@ -159,6 +170,43 @@ pub(crate) fn matvec_by_subgroups(precision: Precision) {
     }
 }
 
+/// Eight outputs a team, of as many invocations as there are blocks for and are wanted.
+pub(crate) fn matvec_eights(precision: Precision) {
+    let gpu = open();
+    let mut rng = Rng::new(29);
+    for (i, columns) in [8, 24, 64, 129, 257, 1153, 2304].into_iter().enumerate() {
+        for (outputs, eights) in [
+            (1, 1 << 10),
+            (7, 1 << 12),
+            (9, 1 << 10),
+            (ENOUGH, 1 << 10 << i),
+        ] {
+            in_eights(&gpu, eights);
+            let case = Case {
+                rows: 1,
+                columns,
+                outputs,
+                bias: outputs > 2,
+                gelu: i % 2 == 0,
+                accumulate: outputs == 9,
+            };
+            check(&gpu, &mut rng, precision, &case);
+        }
+    }
+    mistakes(&gpu, 1, precision);
+    in_eights(&gpu, 1 << 10);
+    many(&gpu, precision);
+    beside(&gpu, precision);
+}
+
+pub(crate) fn in_eights(gpu: &Gpu, eights: u32) {
+    gpu.set_variants(Variants {
+        eights,
+        ..gpu.variants()
+    });
+    assert_eq!(gpu.variants().eights, eights);
+}
+
 /// Invocations that may share an output.
 pub(crate) const LANES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// So many outputs that they are shared by as few as was chosen.
@@ -167,6 +215,7 @@ pub(crate) const ENOUGH: usize = 1031;
 pub(crate) fn share(gpu: &Gpu, lanes: u32) {
     gpu.set_variants(Variants {
         matvec_lanes: lanes,
+        eights: 0,
         ..gpu.variants()
     });
     assert_eq!(gpu.variants().matvec_lanes, lanes);

@@ -225,6 +225,10 @@ fn argmax() {
         refused(&gpu, "argmax", |r| {
             r.argmax(&logits, allowed, &token, &span, 1)
         });
+        let parts = gpu.stretches(9).unwrap();
+        refused(&gpu, "log_sum_exp_best", |r| {
+            r.argmax_and_log_sum_exp(&logits, None, &parts, allowed, (&token, &span, 1))
+        });
     }
 }
 

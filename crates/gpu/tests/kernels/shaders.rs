@@ -80,7 +80,7 @@ fn nothing_optional_is_used_but_what_a_name_says() {
         assert_eq!(directive, half.then_some("enable f16"), "{name}");
         let extension = shader.source.contains("enable wgpu_cooperative_matrix");
         assert_eq!(extension, cooperative, "{name}");
-        assert_eq!(shader.source.contains("f16>"), half, "{name}");
+        assert_eq!(shader.source.contains("<f16"), half, "{name}");
         let subgroups = shader.source.contains("subgroupS");
         assert_eq!(subgroups, name.ends_with("_subgroups"), "{name}");
         let enables = shader

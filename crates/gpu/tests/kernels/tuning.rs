@@ -77,6 +77,7 @@ fn what_is_known_is_used_without_a_run() {
         matmul: MatmulVariant::Tiled,
         matvec_lanes: 2,
         subgroups: false,
+        eights: 0,
     };
     let other = Tuned {
         adapter: "another adapter".to_owned(),

@@ -97,9 +97,10 @@ fn counts_are_those_of_the_configuration() {
     for decode in &report.decode {
         // In the middle of the three tokens.
         assert_eq!(decode.bytes_per_token, bytes(decode.position + 1) as u64);
-        // Seven a layer; look-up, norm and head; two for the highest logit, two for its
-        // probability.
-        assert_eq!(decode.dispatches_per_token, 7 * 2 + 7);
+        // Seven a layer; look-up, norm and head; two for the highest logit and the sum for its
+        // probability, one for that. A GPU shares keys out, and puts together what was found.
+        let of_a_layer = if report.adapter.is_software { 7 } else { 8 };
+        assert_eq!(decode.dispatches_per_token, of_a_layer * 2 + 6);
     }
 }
 

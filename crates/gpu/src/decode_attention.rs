@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::attention::{Attention, Heads, MAX_HEAD_DIM};
 use crate::cache::KvCache;
+use crate::device::Constants;
 use crate::program::{Recorder, Resource};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
@@ -113,10 +114,10 @@ impl Recorder {
         };
         let queries_per_kv = heads / cache.kv_heads.max(1);
         // Keys and values are read once for two heads that share them.
-        let queries: u8 = if queries_per_kv.is_multiple_of(2) {
-            2
-        } else {
-            1
+        // Two is what the kernel is compiled for where that is done ahead.
+        let (queries, constants): (usize, &Constants) = match queries_per_kv.is_multiple_of(2) {
+            true => (2, &[]),
+            false => (1, &[("1", 1.0)]),
         };
         let (table, first_position) = layout.table_or(x);
         let params = DecodeParams {
@@ -135,7 +136,7 @@ impl Recorder {
         };
         self.dispatch_with(
             shader,
-            &[("1", f64::from(queries))],
+            constants,
             vec![
                 x.into(),
                 table.into(),
@@ -146,7 +147,7 @@ impl Recorder {
                 Resource::from(&sums),
             ],
             bytemuck::bytes_of(&params),
-            [(heads / usize::from(queries)) as u64, parts as u64, 1],
+            [(heads / queries) as u64, parts as u64, 1],
             (2 * heads * head_dim * cache.capacity) as u64,
         );
         if parts > 1 {

@@ -136,11 +136,12 @@ pub(crate) fn merge_attention() {
     let mut rng = Rng::new(115);
     for (i, shape) in shapes().iter().enumerate() {
         // More parts than there are keys among them.
-        for (parts, cache) in [2, 3, 16].into_iter().zip([
-            CachePrecision::F32,
-            CachePrecision::F16,
-            CachePrecision::Int8,
-        ]) {
+        for (parts, cache) in [
+            (2, CachePrecision::F32),
+            (3, CachePrecision::F16),
+            (16, CachePrecision::Int8),
+            (64, CachePrecision::F16),
+        ] {
             let data = Data::new(&mut rng, shape, 3.0);
             let (actual, caches) = attend(&gpu, cache, shape, &data, parts);
             let filled = data.filled(shape);

@@ -309,7 +309,9 @@ fn decode_attention() {
     refused(&|r| r.decode_attention(&x, layout, &cache, &span, how, &narrow));
     refused(&|r| r.decode_attention(&x, layout, &cache, &short, how, &y));
     refused(&|r| r.decode_attention(&x, turned, &cache, &span, how, &y));
-    refused(&|r| r.decode_attention_in(0, &x, layout, &cache, &span, how, &y));
+    for parts in [0, 65] {
+        refused(&|r| r.decode_attention_in(parts, &x, layout, &cache, &span, how, &y));
+    }
     let fewer = Attention { heads: 2, ..how };
     refused(&|r| r.decode_attention(&x, layout, &cache, &span, fewer, &y));
     let other = gpu.kv_cache(1, 5, 6, CachePrecision::F32).unwrap();

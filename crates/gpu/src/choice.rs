@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::device::{AdapterInfo, Gpu, GpuOptions};
+use crate::adapter::AdapterInfo;
+use crate::device::{Gpu, GpuOptions};
 use crate::error::GpuError;
 use crate::shader;
 use crate::tuning::Tuning;

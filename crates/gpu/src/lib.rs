@@ -8,6 +8,7 @@
 //! 16 KiB of workgroup memory, eight storage buffers, bindings of at most 128 MiB. Larger weight
 //! matrices are split by rows ([`Matrix`]).
 
+mod adapter;
 mod attention;
 mod buffer;
 mod cache;
@@ -35,11 +36,12 @@ mod tuning;
 mod upload;
 mod variants;
 
+pub use adapter::AdapterInfo;
 pub use attention::{Attention, Heads, RotaryTable};
 pub use cache::{CachePrecision, KvCache};
 pub use choice::{Choice, ChosenBy, Tune, Tuned, TuningOptions};
 pub use conv::Conv;
-pub use device::{AdapterInfo, Gpu, GpuOptions};
+pub use device::{Gpu, GpuOptions};
 pub use error::GpuError;
 pub use kernels::Linear;
 pub use matrix::Matrix;

@@ -3,7 +3,8 @@
 use paligemma_checkpoint::Precision;
 use web_time::{Duration, Instant};
 
-use crate::device::{AdapterInfo, Gpu};
+use crate::adapter::AdapterInfo;
+use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::kernels::Linear;
 use crate::matrix::Matrix;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::device::{AdapterInfo, Gpu};
+use crate::adapter::AdapterInfo;
+use crate::device::Gpu;
 use crate::matrix::{Kernels, Matvec};
 use crate::shader::Shader;
 

@@ -20,7 +20,8 @@ Usage: cargo xtask <command>
                                measure what each recipe's rounding changes on N new
                                scenes (300) and write benches/FIDELITY.md; continues
                                where it was interrupted, unless --fresh
-                               (--logits: only print how far logits move)
+                               (--logits: only print how far logits move; --only TEXT:
+                               only print recipes with this in their name)
   scores [--scenes N]          measure how usefully scores order what is detected on N
                                new scenes (100) and write benches/SCORES.md
   masks [--scenes N]           measure masks on N new scenes (200) against what is there
@@ -87,7 +88,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, S
         "build" if rest.is_empty() => Ok(Request::Build),
         "precache" if rest.len() < 2 => Ok(Request::Precache(rest.first().map(PathBuf::from))),
         "test" => steps(&rest).map(Request::Test),
-        "fidelity" => scenes("fidelity", &["--fresh", "--logits"], rest).map(Request::Fidelity),
+        "fidelity" => {
+            scenes("fidelity", &["--fresh", "--logits", "--only"], rest).map(Request::Fidelity)
+        }
         "scores" => Ok(Request::Scores(rest)),
         "masks" => scenes("masks", &[], rest).map(Request::Masks),
         "quantizers" if rest.is_empty() => Ok(Request::Quantizers),
@@ -129,6 +132,11 @@ fn scenes(command: &str, flags: &[&str], args: Vec<String>) -> Result<Vec<String
     let mut values = args.iter();
     while let Some(arg) = values.next() {
         match arg.as_str() {
+            "--only" if flags.contains(&"--only") => {
+                values
+                    .next()
+                    .ok_or("`--only` needs a part of a name after it.")?;
+            }
             flag if flags.contains(&flag) => {}
             "--scenes" => {
                 let value = values.next().ok_or("`--scenes` needs a number after it.")?;

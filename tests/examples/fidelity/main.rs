@@ -32,12 +32,14 @@ use table::{Report, Row};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh]
+const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh] [--only TEXT]
        fidelity --logits
 
   --scenes N   how many scenes to ask about (300)
   --fresh      forget the answers of earlier runs: needed after a change of the code that
                computes them, which the answers do not show
+  --only TEXT  only recipes with this in their name, beside the weights as stored; printed and
+               not written
   --logits     only the part about logits, which is printed and not written";
 
 /// The first scene's seed; the others follow it.
@@ -59,14 +61,14 @@ fn main() -> ExitCode {
             }
         };
     }
-    let (scenes, fresh) = match arguments(std::env::args().skip(1)) {
+    let (scenes, fresh, only) = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!("{problem}\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match measure(scenes, fresh) {
+    match measure(scenes, fresh, only.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -75,13 +77,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many scenes, and whether to forget earlier answers.
-fn arguments(args: impl IntoIterator<Item = String>) -> Result<(u32, bool), String> {
-    let (mut scenes, mut fresh) = (300, false);
+/// How many scenes, whether to forget earlier answers, and what is asked for of the recipes.
+fn arguments(
+    args: impl IntoIterator<Item = String>,
+) -> Result<(u32, bool, Option<String>), String> {
+    let (mut scenes, mut fresh, mut only) = (300, false, None);
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--fresh" => fresh = true,
+            "--only" => {
+                only = Some(
+                    args.next()
+                        .ok_or("`--only` needs a part of a name after it.")?,
+                );
+            }
             "--scenes" => {
                 let value = args.next().ok_or("`--scenes` needs a number after it.")?;
                 scenes = match value.parse() {
@@ -96,7 +106,7 @@ fn arguments(args: impl IntoIterator<Item = String>) -> Result<(u32, bool), Stri
             other => return Err(format!("`{other}` is not understood.")),
         }
     }
-    Ok((scenes, fresh))
+    Ok((scenes, fresh, only))
 }
 
 /// What is measured: how weights are rounded, and keys and values and products if not as usual.
@@ -135,6 +145,16 @@ impl Case {
             int8("q4, int8 cache", Recipe::Q4),
             products("q8, f16 products", Recipe::Q8, MatmulVariant::Half),
             products("q4, f16 products", Recipe::Q4, MatmulVariant::Half),
+            products(
+                "q8, products by cooperative matrices",
+                Recipe::Q8,
+                MatmulVariant::Cooperative,
+            ),
+            products(
+                "q4, products by cooperative matrices",
+                Recipe::Q4,
+                MatmulVariant::Cooperative,
+            ),
             products("q8, int8 products", Recipe::Q8, MatmulVariant::Dots),
             products("q4, int8 products", Recipe::Q4, MatmulVariant::Dots),
         ];
@@ -154,7 +174,7 @@ struct Candidate {
     totals: Totals,
 }
 
-fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
+fn measure(scenes: u32, fresh: bool, only: Option<&str>) -> Outcome<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let kept = root.join(".artifacts/fidelity");
     if fresh && kept.exists() {
@@ -164,9 +184,16 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
     let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
     let adapter = gpu.info().clone();
     let mut candidates = Vec::new();
-    let has_f16 = gpu.has_f16();
-    let here = |case: &Case| has_f16 || case.matmul != Some(MatmulVariant::Half);
-    for case in Case::all().into_iter().filter(here) {
+    let here = |case: &Case| match case.matmul {
+        Some(MatmulVariant::Half) => gpu.has_f16(),
+        Some(MatmulVariant::Cooperative) => gpu.cooperative_side() > 0,
+        _ => true,
+    };
+    let wanted = |(index, case): &(usize, Case)| {
+        *index == 0 || only.is_none_or(|only| case.name.contains(only))
+    };
+    let cases = Case::all().into_iter().filter(here).enumerate();
+    for (_, case) in cases.filter(wanted) {
         let conditions = Conditions {
             adapter: format!("{} ({})", adapter.name, adapter.backend),
             model: fingerprint(&model.join("model.safetensors"))?,
@@ -224,6 +251,10 @@ fn measure(scenes: u32, fresh: bool) -> Outcome<()> {
             })
             .collect(),
     };
+    if only.is_some() {
+        println!("\n{}", table::markdown(&report));
+        return Ok(());
+    }
     let text = table::markdown(&report) + &drift::section(&root)?;
     let file = root.join("benches/FIDELITY.md");
     fs::create_dir_all(root.join("benches"))?;
@@ -328,15 +359,20 @@ fn ask(engine: &mut Engine, picture: &Picture, truth: &Truth, seed: u32) -> Outc
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<(u32, bool), String> {
+    fn parsed(line: &str) -> Result<(u32, bool, Option<String>), String> {
         arguments(line.split_whitespace().map(str::to_owned))
     }
 
     #[test]
     fn the_command_line_is_read_or_refused_by_name() {
-        assert_eq!(parsed(""), Ok((300, false)));
-        assert_eq!(parsed("--fresh --scenes 60"), Ok((60, true)));
+        assert_eq!(parsed(""), Ok((300, false, None)));
+        assert_eq!(parsed("--fresh --scenes 60"), Ok((60, true, None)));
+        assert_eq!(
+            parsed("--only cooperative"),
+            Ok((300, false, Some("cooperative".to_owned())))
+        );
         for (line, named) in [
+            ("--only", "--only"),
             ("--scenes", "--scenes"),
             ("--scenes 0", "`0`"),
             ("--scenes many", "many"),

@@ -97,6 +97,39 @@ fn nothing_optional_is_used_but_what_a_name_says() {
     }
 }
 
+/// Devices are told that loops need no counter of their own: each is a `for` that counts.
+#[test]
+fn loops_end() {
+    for shader in ALL {
+        let words = shader
+            .source
+            .split(|c: char| !c.is_alphanumeric() && c != '_');
+        for word in words {
+            assert!(!matches!(word, "while" | "loop"), "{}: {word}", shader.name);
+        }
+        for header in shader.source.split("for (").skip(1) {
+            let header = header.split('{').next().unwrap_or_default();
+            let [start, bound, step] = header.split(';').collect::<Vec<_>>()[..] else {
+                panic!("{}: {header}", shader.name);
+            };
+            let counter = start
+                .trim()
+                .strip_prefix("var ")
+                .and_then(|it| it.split(['=', ':', ' ']).next());
+            let counter = counter.unwrap_or_else(|| panic!("{}: {header}", shader.name));
+            let counts = ["++", " += ", " *= ", " -= ", "--", " /= ", " >>= "];
+            assert!(bound.contains(counter), "{}: {header}", shader.name);
+            assert!(
+                counts
+                    .iter()
+                    .any(|it| step.trim().starts_with(&format!("{counter}{it}"))),
+                "{}: {header}",
+                shader.name
+            );
+        }
+    }
+}
+
 #[test]
 fn reflection_is_what_the_source_says() {
     for shader in ALL {

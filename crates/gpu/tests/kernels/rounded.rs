@@ -104,8 +104,11 @@ pub(crate) fn matmul_dots(precision: Precision, larger: Precision) {
             check_of(&gpu, &mut rng, precision, &case, &x, 0.0);
         }
     }
-    let large = large();
-    let mut x = rng.numbers(large.rows * upload::columns(precision, large.columns), 2.0);
+    let mut large = large();
+    large.columns = 96;
+    let recorded = kernels(&gpu, precision, large.columns, Linear::default());
+    assert!(recorded.starts_with("matmul_dots_"), "{recorded}");
+    let mut x = rng.numbers(large.rows * large.columns, 2.0);
     for_every_cache(&mut x, 32, 0);
     check_of(&gpu, &mut rng, precision, &large, &x, 0.0);
     rounded_as_it_should_be(&gpu, precision);

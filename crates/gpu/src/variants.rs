@@ -73,7 +73,7 @@ impl MatmulVariant {
                 (8, both) => Some((both.eight, &[[32, 32]])),
                 _ => None,
             },
-            Self::Dots => Some((kernels.matmul_dots?, &[[64, 64]])),
+            Self::Dots => Some((kernels.matmul_dots?, &[[64, 64], [64, 32]])),
         }
     }
 }

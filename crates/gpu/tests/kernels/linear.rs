@@ -46,16 +46,19 @@ pub(crate) fn matmul(precision: Precision) {
 pub(crate) fn matmul_tiled(precision: Precision) {
     let gpu = open_for(MatmulVariant::Tiled);
     matmul_on(&gpu, precision);
-    // So many outputs that tiles are the larger ones, and rows for half of a second one.
-    let many = Case {
+    check(&gpu, &mut Rng::new(11), precision, &large());
+}
+
+/// So many outputs that tiles are the larger ones, and rows for half of a second one.
+pub(crate) fn large() -> Case {
+    Case {
         rows: 67,
         columns: 41,
         outputs: 64 * 191 + 5,
         bias: true,
         gelu: false,
         accumulate: true,
-    };
-    check(&gpu, &mut Rng::new(11), precision, &many);
+    }
 }
 
 pub(crate) fn open_for(matmul: MatmulVariant) -> Gpu {

@@ -5,7 +5,7 @@ use paligemma_gpu::{Gpu, GpuOptions, Linear, MatmulVariant, Variants};
 use pollster::block_on;
 
 use super::device::{input, read, run};
-use super::linear::{ROWS, cases, check_of, dots, open_for};
+use super::linear::{ROWS, cases, check_of, dots, large, open_for};
 use crate::support::compare::{assert_agrees, assert_differs};
 use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
@@ -104,6 +104,13 @@ pub(crate) fn matmul_dots(precision: Precision, larger: Precision) {
             check_of(&gpu, &mut rng, precision, &case, &x, 0.0);
         }
     }
+    let mut large = large();
+    large.columns = 96;
+    let recorded = kernels(&gpu, precision, large.columns, Linear::default());
+    assert!(recorded.starts_with("matmul_dots_"), "{recorded}");
+    let mut x = rng.numbers(large.rows * large.columns, 2.0);
+    for_every_cache(&mut x, 32, 0);
+    check_of(&gpu, &mut rng, precision, &large, &x, 0.0);
     rounded_as_it_should_be(&gpu, precision);
     not_everywhere(&gpu, precision);
 }

@@ -67,7 +67,7 @@ impl MatmulVariant {
         match self {
             Self::Registers => Some((kernels.matmul, &[[32, 64]])),
             Self::Tiled => Some((kernels.matmul_tiled, &[[64, 64], [64, 32]])),
-            Self::Half => Some((kernels.matmul_half?, &[[64, 64]])),
+            Self::Half => Some((kernels.matmul_half?, &[[64, 64], [64, 32]])),
             Self::Cooperative => match (gpu.0.cooperative_side, kernels.matmul_cooperative?) {
                 (16, both) => Some((both.sixteen, &[[64, 64]])),
                 (8, both) => Some((both.eight, &[[32, 32]])),

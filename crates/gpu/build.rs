@@ -32,6 +32,10 @@ fn main() -> Result<(), String> {
         .collect();
     names.sort();
 
+    // Browsers have no cooperative matrices, and their pages are to be small.
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("wasm32") {
+        names.retain(|name| name != "matmul_cooperative");
+    }
     let mut rust = String::new();
     let mut all = String::new();
     for name in &names {

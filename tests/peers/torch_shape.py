@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""transformers on a GPU with a published shape and made-up weights, timed as `paligemma bench` does.
+"""transformers on a GPU with a published shape and made-up weights, timed as `bench` does.
 
-    torch_shape.py --shape paligemma2-3b-224 [--runs N] [--tokens N] [--compiled]
+    torch_shape.py --shape paligemma2-3b-224 [--runs N] [--tokens N] [--compiled] [--device cpu]
 
 No file is needed. Prints JSON: vision, prefill and a later token, in milliseconds, of a picture
 and eight tokens. --compiled adds the language model alone with a static cache and a compiled
@@ -10,7 +10,6 @@ forward: in 5.23 transformers' static cache fails for the whole of PaliGemma 2.
 
 import argparse
 import json
-import pathlib
 import statistics
 import sys
 import time
@@ -177,7 +176,8 @@ def _compiled(model, config, runs: int, tokens: int) -> dict:
         text = kind(config.text_config)
     text.model, text.lm_head = model.model.language_model, model.lm_head
     text = text.eval()
-    length = 256 + _PROMPT
+    vision = config.vision_config
+    length = (vision.image_size // vision.patch_size) ** 2 + _PROMPT
     # It counts on from one answer to the next.
     room = length + (runs + 2) * tokens
     cache = StaticCache(config=config.text_config, max_cache_len=room)
@@ -215,14 +215,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--wait", type=pathlib.Path, help="nothing is timed before this file is there")
     chosen = parser.parse_args()
     config = _config(chosen.shape)
     model = _model(config, chosen.device)
     weights = sum(parameter.numel() for parameter in model.parameters())
     _say(f"{weights / 1e9:.2f} billion weights")
-    while chosen.wait and not chosen.wait.exists():
-        time.sleep(0.1)
     found = {
         "shape": chosen.shape,
         "device": torch.cuda.get_device_name() if chosen.device == "cuda" else "CPU",

@@ -9,7 +9,7 @@ use crate::program::{Recorder, stretch};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
-/// Largest head dimension of `attention`: a vec4 for each of 64 invocations.
+/// Largest head dimension of `attention` and `decode_attention`: they have room for 64 vec4s.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 /// Queries of a workgroup of `attention`.
 const QUERIES: usize = 16;

@@ -199,9 +199,11 @@ fn kernels_digest() -> u64 {
         &shader::MATMUL_Q4,
         &shader::MATMUL_TILED_Q4,
         &shader::MATMUL_HALF_Q4,
-        &shader::MATMUL_COOPERATIVE_Q4,
-        &shader::MATMUL_COOPERATIVE_Q4_SIXTEEN,
         &shader::HALVE_ROWS,
+        #[cfg(not(target_arch = "wasm32"))]
+        &shader::MATMUL_COOPERATIVE_Q4,
+        #[cfg(not(target_arch = "wasm32"))]
+        &shader::MATMUL_COOPERATIVE_Q4_SIXTEEN,
         &shader::MATMUL_DOTS_Q4,
         &shader::MATVEC_Q4_WIDE,
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,

@@ -4,8 +4,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::attention::{Attention, Heads, MAX_HEAD_DIM};
+use crate::buffer::Buffer;
 use crate::cache::KvCache;
 use crate::device::Constants;
+use crate::error::GpuError;
 use crate::program::{Recorder, Resource};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
@@ -96,21 +98,9 @@ impl Recorder {
             return self.misfit(shader, &all, format!("{layout:?}"));
         }
         let padded = cache.padded_dim();
-        let usage = wgpu::BufferUsages::STORAGE;
-        let sums = self
-            .gpu
-            .buffer("attention sums", (heads * parts * 8) as u64, usage);
-        let partial = match parts {
-            1 => Ok(y.clone()),
-            _ => {
-                let rows = heads * parts;
-                let gpu = self.gpu.clone();
-                gpu.tensor_with_stride("attention parts", rows, head_dim, padded)
-            }
-        };
-        let (sums, partial) = match (sums, partial) {
-            (Ok(sums), Ok(partial)) => (sums, partial),
-            (Err(error), _) | (_, Err(error)) => return self.fail(error),
+        let (sums, partial) = match self.parts_of_keys(heads, parts, head_dim, y) {
+            Ok(both) => both,
+            Err(error) => return self.fail(error),
         };
         let queries_per_kv = heads / cache.kv_heads.max(1);
         // Keys and values are read once for two heads that share them.
@@ -160,5 +150,35 @@ impl Recorder {
                 0,
             );
         }
+    }
+
+    /// Where the parts of the keys leave their highest score and sum, and what they sum up to: with
+    /// a single one y itself, else memory that the layers of a program share.
+    fn parts_of_keys(
+        &mut self,
+        heads: usize,
+        parts: usize,
+        head_dim: usize,
+        y: &Tensor,
+    ) -> Result<(Buffer, Tensor), GpuError> {
+        let key = [heads, parts, head_dim];
+        if let Some(made) = self.parts.get(&key) {
+            return Ok(match parts {
+                1 => (made.0.clone(), y.clone()),
+                _ => made.clone(),
+            });
+        }
+        let usage = wgpu::BufferUsages::STORAGE;
+        let bytes = (heads * parts * 8) as u64;
+        let sums = self.gpu.buffer("attention sums", bytes, usage)?;
+        let padded = head_dim.next_multiple_of(4);
+        let partial = match parts {
+            1 => y.clone(),
+            _ => self
+                .gpu
+                .tensor_with_stride("attention parts", heads * parts, head_dim, padded)?,
+        };
+        self.parts.insert(key, (sums.clone(), partial.clone()));
+        Ok((sums, partial))
     }
 }

@@ -159,7 +159,7 @@ impl Recorder {
     }
 
     /// x in 16-bit floats, two to a word, and what each row is to be multiplied by then: halves
-    /// `[rows, columns rounded up to 128 / 2]`, factors `[1, rows]`, powers of two. Needs 16-bit
+    /// `[rows, columns rounded up to 64 / 2]`, factors `[1, rows]`, powers of two. Needs 16-bit
     /// floats.
     pub fn halve_rows(&mut self, x: &Tensor, halves: &Indices, factors: &Tensor) {
         let vectors = halved_vectors(x);
@@ -479,10 +479,10 @@ fn is_norm(x: &Tensor, scales: &[&Tensor], results: &[&Tensor]) -> bool {
         && results.iter().all(|y| same_shape(x, y))
 }
 
-/// Vectors of a row of x in 16-bit floats: whole groups of 128 inputs, as many as a kernel takes at
-/// a time at most.
+/// Vectors of a row of x in 16-bit floats: whole groups of 64 inputs, as many as a kernel takes at a
+/// time at most.
 fn halved_vectors(x: &Tensor) -> usize {
-    (x.stride() / 4).next_multiple_of(32)
+    (x.stride() / 4).next_multiple_of(16)
 }
 
 fn same_shape(a: &Tensor, b: &Tensor) -> bool {

@@ -153,7 +153,15 @@ macro_rules! kernels {
 
 /// Those for rows of so many blocks.
 pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
-    let matmul_cooperative = match precision {
+    Kernels {
+        matmul_cooperative: cooperative(precision),
+        ..by_table(precision, blocks)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn cooperative(precision: Precision) -> Option<Cooperative> {
+    match precision {
         Precision::Q8 { group } if group.is_multiple_of(32) => Some(Cooperative {
             eight: &shader::MATMUL_COOPERATIVE_Q8,
             sixteen: &shader::MATMUL_COOPERATIVE_Q8_SIXTEEN,
@@ -163,11 +171,12 @@ pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
             sixteen: &shader::MATMUL_COOPERATIVE_Q4_SIXTEEN,
         }),
         _ => None,
-    };
-    Kernels {
-        matmul_cooperative,
-        ..by_table(precision, blocks)
     }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn cooperative(_: Precision) -> Option<Cooperative> {
+    None
 }
 
 /// All but those that a table of two columns does not tell. Rows and groups of whole chunks of 32 inputs are read 16

@@ -8,7 +8,7 @@ use crate::matrix::BLOCK;
 use crate::shader::{self, Shader};
 
 /// Kernels that every picture and every answer needs, whatever the weights are stored as.
-const COMMON: [&Shader; 13] = [
+const COMMON: [&Shader; 12] = [
     &shader::PATCHIFY,
     &shader::ADD,
     &shader::LAYER_NORM,
@@ -18,9 +18,8 @@ const COMMON: [&Shader; 13] = [
     &shader::RMS_NORM,
     &shader::RMS_NORM_TWICE,
     &shader::GEGLU,
-    &shader::ARGMAX_PARTS,
+    &shader::LOG_SUM_EXP_BEST,
     &shader::ARGMAX,
-    &shader::LOG_SUM_EXP,
     &shader::LOG_PROBS,
 ];
 

@@ -78,6 +78,8 @@ pub struct Recorder {
     // Inputs of products in 16-bit floats, by rows and words of a row; a product is done with them
     // before the next one begins.
     pub(crate) halves: HashMap<[usize; 2], (Indices, Tensor)>,
+    // What decode attention finds in parts of the keys, by heads, parts and head dimension; as above.
+    pub(crate) parts: HashMap<[usize; 3], (Buffer, Tensor)>,
     error: Option<GpuError>,
 }
 
@@ -136,6 +138,7 @@ impl Gpu {
             uniforms: Vec::new(),
             buffers: Vec::new(),
             halves: HashMap::new(),
+            parts: HashMap::new(),
             error: None,
         }
     }

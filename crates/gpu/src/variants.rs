@@ -43,7 +43,7 @@ pub enum MatmulVariant {
     /// rounding weights to `q8` costs.
     Half,
     /// The same as cooperative matrices, which many GPUs multiply faster than anything else: inputs and
-    /// weights are rounded to 16 bits, sums are of 32. Not in browsers.
+    /// weights (below 4,000) are rounded to 16 bits, sums are of 32. Not in browsers.
     Cooperative,
     /// The same with products of signed bytes, of which inputs become multiples of a 127th of the
     /// largest of 32 where weights are quantized; else as usual. It needs no

@@ -118,8 +118,12 @@ fn loops_end() {
                 .and_then(|it| it.split(['=', ':', ' ']).next());
             let counter = counter.unwrap_or_else(|| panic!("{}: {header}", shader.name));
             let counts = ["++", " += ", " *= "];
-            let below = format!("{counter} < ");
-            assert!(bound.contains(&below), "{}: {header}", shader.name);
+            let below = [format!("{counter} < "), format!("{counter} <= ")];
+            assert!(
+                below.iter().any(|it| bound.contains(it)),
+                "{}: {header}",
+                shader.name
+            );
             // What is multiplied does not begin with nothing.
             let multiplied = step.contains("*=");
             assert!(

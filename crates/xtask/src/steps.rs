@@ -272,7 +272,7 @@ fn in_browser(test: &mut Command, places: &Places, tools: &Tools, browser: &Brow
     .env("CHROMEDRIVER", &browser.chromedriver);
     if env::var_os("WASM_BINDGEN_TEST_TIMEOUT").is_none() {
         // The default of 20 s is short for shaders on a CPU.
-        test.env("WASM_BINDGEN_TEST_TIMEOUT", "600");
+        test.env("WASM_BINDGEN_TEST_TIMEOUT", "1500");
     }
     Ok(())
 }

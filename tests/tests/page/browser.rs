@@ -17,7 +17,7 @@ use crate::published::dist;
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// How long anything may take on a slow, shared machine without a GPU.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(420);
 
 pub(crate) struct Page {
     pub(crate) client: Client,

@@ -9,10 +9,8 @@ use crate::program::{Recorder, stretch};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
 
-/// Largest head dimension of `attention` and `decode_attention`: they have room for 64 vec4s.
+/// Largest head dimension of the kernels for attention: they have room for 64 vec4s.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
-/// Queries of a workgroup of `attention`.
-const QUERIES: usize = 16;
 
 /// How projections are laid out by head.
 #[derive(Clone, Copy, Debug)]
@@ -237,11 +235,7 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
-        let shader = cache.pick([
-            &shader::ATTENTION,
-            &shader::ATTENTION_KV16,
-            &shader::ATTENTION_KV8,
-        ]);
+        let (shader, queries) = self.gpu.attention(cache.precision());
         let rows = y.rows();
         let fits = how.heads > 0
             && q.rows() == how.heads * rows
@@ -282,7 +276,7 @@ impl Recorder {
                     y.into(),
                 ],
                 bytemuck::bytes_of(&params),
-                [count.div_ceil(QUERIES) as u64, how.heads as u64, 1],
+                [count.div_ceil(queries) as u64, how.heads as u64, 1],
                 count as u64 * cost_of_a_row,
             );
         }

@@ -63,11 +63,17 @@ impl KvCache {
     }
 
     /// Of the kernels for 32, 16 and 8 bits the one for this cache.
-    pub(crate) fn pick(&self, [f32, f16, int8]: [&'static Shader; 3]) -> &'static Shader {
-        match self.precision {
-            CachePrecision::F32 => f32,
-            CachePrecision::F16 => f16,
-            CachePrecision::Int8 => int8,
+    pub(crate) fn pick(&self, kernels: [&'static Shader; 3]) -> &'static Shader {
+        self.precision.pick(kernels)
+    }
+}
+
+impl CachePrecision {
+    pub(crate) fn pick(self, [f32, f16, int8]: [&'static Shader; 3]) -> &'static Shader {
+        match self {
+            Self::F32 => f32,
+            Self::F16 => f16,
+            Self::Int8 => int8,
         }
     }
 }

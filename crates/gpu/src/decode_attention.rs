@@ -78,11 +78,7 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
-        let shader = cache.pick([
-            &shader::DECODE_ATTENTION,
-            &shader::DECODE_ATTENTION_KV16,
-            &shader::DECODE_ATTENTION_KV8,
-        ]);
+        let shader = self.gpu.decode_attention(cache.precision());
         let (heads, head_dim) = (layout.heads, layout.head_dim);
         let fits = layout.fits(x, cache)
             && x.rows() == 1
@@ -103,11 +99,12 @@ impl Recorder {
             Err(error) => return self.fail(error),
         };
         let queries_per_kv = heads / cache.kv_heads.max(1);
-        // Keys and values are read once for two heads that share them.
-        // Two is what the kernel is compiled for where that is done ahead.
-        let (queries, constants): (usize, &Constants) = match queries_per_kv.is_multiple_of(2) {
-            true => (2, &[]),
-            false => (1, &[("1", 1.0)]),
+        // GPUs read keys and values once for two heads that share them. Two is what the kernel is compiled for where that is done ahead.
+        let shared = queries_per_kv.is_multiple_of(2);
+        let (queries, constants): (usize, &Constants) = match (self.gpu.is_serial(), shared) {
+            (true, _) => (1, &[]),
+            (false, true) => (2, &[]),
+            (false, false) => (1, &[("1", 1.0)]),
         };
         let (table, first_position) = layout.table_or(x);
         let params = DecodeParams {

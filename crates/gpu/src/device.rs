@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     info: AdapterInfo,
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     pub(crate) variants: Cell<Variants>,
+    /// Kernels that are for adapters that compute on the CPU are used.
+    pub(crate) serial: Cell<bool>,
     /// Invocations that every subgroup has at least; 0: there are no subgroups.
     pub(crate) subgroup_size: u32,
     /// Rows and columns of cooperative matrices; 0: there are none.
@@ -211,6 +213,7 @@ impl Gpu {
             device,
             queue,
             variants: Cell::new(Variants::usual(&info)),
+            serial: Cell::new(info.is_software),
             subgroup_size,
             cooperative_side,
             unchecked: options.unchecked,

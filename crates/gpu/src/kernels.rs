@@ -59,6 +59,7 @@ struct NormParams {
     vectors: u32,
     eps: f32,
     accumulate: u32,
+    rows: u32,
 }
 
 impl Recorder {
@@ -343,12 +344,15 @@ impl Recorder {
         if !is_norm(x, &[scale, shift], &[y]) {
             return self.misfit(&shader::LAYER_NORM, &[x, scale, shift, y], String::new());
         }
-        let params = [x.columns() as u32, (x.stride() / 4) as u32, eps.to_bits()];
+        let (columns, vectors) = (x.columns() as u32, (x.stride() / 4) as u32);
+        let params = [columns, vectors, eps.to_bits(), x.rows() as u32];
+        let both = [&shader::LAYER_NORM, &shader::LAYER_NORM_SERIAL];
+        let (shader, groups) = self.gpu.norm(both, x.rows());
         self.dispatch(
-            &shader::LAYER_NORM,
+            shader,
             vec![x.into(), scale.into(), shift.into(), y.into()],
             bytemuck::cast_slice(&params),
-            [x.rows() as u64, 1, 1],
+            groups,
             0,
         );
     }
@@ -363,12 +367,15 @@ impl Recorder {
             vectors: (x.stride() / 4) as u32,
             eps,
             accumulate: accumulate.into(),
+            rows: x.rows() as u32,
         };
+        let both = [&shader::RMS_NORM, &shader::RMS_NORM_SERIAL];
+        let (shader, groups) = self.gpu.norm(both, x.rows());
         self.dispatch(
-            &shader::RMS_NORM,
+            shader,
             vec![x.into(), scale.into(), y.into()],
             bytemuck::bytes_of(&params),
-            [x.rows() as u64, 1, 1],
+            groups,
             0,
         );
     }
@@ -388,13 +395,15 @@ impl Recorder {
             let all = [x, scale, hidden, next, y];
             return self.misfit(&shader::RMS_NORM_TWICE, &all, String::new());
         }
-        let vectors = x.stride() / 4;
-        let params = [x.columns() as u32, vectors as u32, eps.to_bits()];
+        let (columns, vectors) = (x.columns() as u32, (x.stride() / 4) as u32);
+        let params = [columns, vectors, eps.to_bits(), x.rows() as u32];
+        let both = [&shader::RMS_NORM_TWICE, &shader::RMS_NORM_TWICE_SERIAL];
+        let (shader, groups) = self.gpu.norm(both, x.rows());
         self.dispatch(
-            &shader::RMS_NORM_TWICE,
+            shader,
             vec![x.into(), scale.into(), next.into(), hidden.into(), y.into()],
             bytemuck::cast_slice(&params),
-            [x.rows() as u64, 1, 1],
+            groups,
             0,
         );
     }

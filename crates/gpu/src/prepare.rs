@@ -8,19 +8,22 @@ use crate::matrix::BLOCK;
 use crate::shader::{self, Shader};
 
 /// Kernels that every picture and every answer needs, whatever the weights are stored as.
-const COMMON: [&Shader; 12] = [
+const COMMON: [&Shader; 8] = [
     &shader::PATCHIFY,
     &shader::ADD,
-    &shader::LAYER_NORM,
     &shader::SPLIT_HEADS, // of the vision tower, whose cache is of 32-bit floats
-    &shader::ATTENTION,
     &shader::SCATTER_ROWS,
-    &shader::RMS_NORM,
-    &shader::RMS_NORM_TWICE,
     &shader::GEGLU,
     &shader::LOG_SUM_EXP_BEST,
     &shader::ARGMAX,
     &shader::LOG_PROBS,
+];
+
+/// Norms, for GPUs and for others.
+const NORMS: [[&Shader; 2]; 3] = [
+    [&shader::LAYER_NORM, &shader::LAYER_NORM_SERIAL],
+    [&shader::RMS_NORM, &shader::RMS_NORM_SERIAL],
+    [&shader::RMS_NORM_TWICE, &shader::RMS_NORM_TWICE_SERIAL],
 ];
 
 /// A matrix that a model will have.
@@ -65,22 +68,22 @@ impl Gpu {
         long: bool,
     ) -> [usize; 2] {
         let mut others: Vec<&'static Shader> = COMMON.to_vec();
+        // As above.
+        others.push(self.attention(CachePrecision::F32).0);
+        others.extend(NORMS.map(|both| self.norm(both, 1).0));
         // Where a GPU computes, keys are always shared out.
         if long || !self.info().is_software {
             others.push(&shader::MERGE_ATTENTION);
         }
+        others.push(self.decode_attention(cache));
         match cache {
-            CachePrecision::F32 => others.push(&shader::DECODE_ATTENTION),
-            CachePrecision::F16 => others.extend([
-                &shader::SPLIT_HEADS_KV16,
-                &shader::ATTENTION_KV16,
-                &shader::DECODE_ATTENTION_KV16,
-            ]),
-            CachePrecision::Int8 => others.extend([
-                &shader::SPLIT_HEADS_KV8,
-                &shader::ATTENTION_KV8,
-                &shader::DECODE_ATTENTION_KV8,
-            ]),
+            CachePrecision::F32 => {}
+            CachePrecision::F16 => {
+                others.extend([&shader::SPLIT_HEADS_KV16, self.attention(cache).0]);
+            }
+            CachePrecision::Int8 => {
+                others.extend([&shader::SPLIT_HEADS_KV8, self.attention(cache).0]);
+            }
         }
         let mut needed: Vec<Prepared> = others.into_iter().map(|it| (it, None)).collect();
         for Planned {

@@ -96,8 +96,9 @@ impl Data {
     }
 }
 
-pub(crate) fn attention(cache: CachePrecision) {
+pub(crate) fn attention(cache: CachePrecision, serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(100);
     for (i, shape) in SHAPES.iter().enumerate() {
         // Scores from nearly equal to so far apart that most weights vanish.

@@ -111,8 +111,9 @@ fn hows(shape: &Shape) -> (Heads<'static>, Attention) {
     (layout, how)
 }
 
-pub(crate) fn decode_attention(cache: CachePrecision) {
+pub(crate) fn decode_attention(cache: CachePrecision, serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(110);
     for (i, shape) in shapes().iter().enumerate() {
         for sharpness in [0.01, 1.0, 20.0] {
@@ -143,13 +144,17 @@ pub(crate) fn merge_attention() {
             (64, CachePrecision::F16),
         ] {
             let data = Data::new(&mut rng, shape, 3.0);
-            let (actual, caches) = attend(&gpu, cache, shape, &data, parts);
             let filled = data.filled(shape);
-            assert_same_bits("keys", &caches[0], &filled[0]);
             let queries = &data.x[..shape.heads * shape.head_dim];
             let expected = twin::attention(shape, queries, &filled[0], &filled[1]);
             let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
-            assert_agrees(&format!("shape {i} in {parts} parts"), &actual, &expected);
+            for serial in [false, true] {
+                gpu.set_serial(serial);
+                let (actual, caches) = attend(&gpu, cache, shape, &data, parts);
+                assert_same_bits("keys", &caches[0], &filled[0]);
+                let name = format!("shape {i} in {parts} parts, serial {serial}");
+                assert_agrees(&name, &actual, &expected);
+            }
         }
     }
 }

@@ -20,8 +20,9 @@ fn rows(rng: &mut Rng, columns: usize) -> Vec<f32> {
     x
 }
 
-pub(crate) fn rms_norm() {
+pub(crate) fn rms_norm(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(40);
     for (columns, accumulate) in COLUMNS.into_iter().flat_map(|c| [(c, false), (c, true)]) {
         let x = rows(&mut rng, columns);
@@ -64,8 +65,9 @@ pub(crate) fn rms_norm() {
     }
 }
 
-pub(crate) fn rms_norm_twice() {
+pub(crate) fn rms_norm_twice(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(45);
     for columns in COLUMNS {
         let x = rows(&mut rng, columns);
@@ -112,8 +114,9 @@ pub(crate) fn rms_norm_twice() {
     }
 }
 
-pub(crate) fn layer_norm() {
+pub(crate) fn layer_norm(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(50);
     for columns in COLUMNS {
         let x = rows(&mut rng, columns);

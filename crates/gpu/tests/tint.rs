@@ -50,7 +50,6 @@ export async function compile(name, code, kinds, numbers) {
     const said = messages.map(m => `${m.type}: ${m.message}: ${lines[m.lineNum - 1]}`);
     const compute = { module, entryPoint: "main" };
     try {
-        await device.createComputePipelineAsync({ layout: "auto", compute });
         const entries = kinds.map((type, i) =>
             ({ binding: numbers[i], visibility: GPUShaderStage.COMPUTE, buffer: { type } }));
         const layout = device.createPipelineLayout({
@@ -248,21 +247,23 @@ async fn attention_is_its_twin() {
     gpu.write(&q_gpu, 0, &q).unwrap();
     let span = upload::indices(&gpu, &[shape.first as u32, shape.prefix as u32]);
     let width = shape.heads * shape.head_dim;
-    let y = upload::tensor(&gpu, width, &vec![f32::NAN; shape.rows * width]);
     let how = Attention {
         heads: shape.heads,
         scale: shape.scale,
         soft_cap: shape.cap,
         window: shape.window,
     };
-    gpu.submit(&record(&gpu, |r| {
-        r.attention(&q_gpu, &cache, &span, how, &y);
-    }));
-    let actual = gpu.read_tensor(&y).await.unwrap();
-
     let expected = attention::attention(&shape, &q, &k, &v);
     let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
-    assert_agrees("attention", &actual, &expected);
+    for serial in [true, false] {
+        gpu.set_serial(serial);
+        let y = upload::tensor(&gpu, width, &vec![f32::NAN; shape.rows * width]);
+        gpu.submit(&record(&gpu, |r| {
+            r.attention(&q_gpu, &cache, &span, how, &y);
+        }));
+        let actual = gpu.read_tensor(&y).await.unwrap();
+        assert_agrees(&format!("serial {serial}"), &actual, &expected);
+    }
 }
 
 /// What is compiled ahead is what the browser accepts, and a kernel that was compiled ahead
@@ -355,7 +356,8 @@ async fn decode_attention_is_its_twin() {
         CachePrecision::F16,
         CachePrecision::Int8,
     ] {
-        for parts in [1, 3] {
+        for (parts, serial) in [(1, true), (1, false), (3, true), (3, false)] {
+            gpu.set_serial(serial);
             let cache = gpu
                 .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
                 .unwrap();
@@ -365,7 +367,7 @@ async fn decode_attention_is_its_twin() {
                 r.decode_attention_in(parts, &x_gpu, layout, &cache, &span, how, &y);
             }));
             let actual = gpu.read_tensor(&y).await.unwrap();
-            let what = format!("{precision:?} in {parts} parts");
+            let what = format!("{precision:?} in {parts} parts, serial {serial}");
             assert_agrees(&what, &actual, &expected);
             let [keys, values] = gpu.read_cache(&cache, shape.capacity).await.unwrap();
             assert_eq!((keys, values), (k.clone(), v.clone()), "{what}");

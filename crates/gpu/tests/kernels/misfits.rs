@@ -482,6 +482,7 @@ fn a_view_that_no_binding_can_begin_at() {
 #[test]
 fn more_rows_than_a_dispatch() {
     let gpu = open();
+    gpu.set_serial(false); // a workgroup a row
     let (x, y, scale) = (
         tensor(&gpu, 65_536, 8),
         tensor(&gpu, 65_536, 8),

@@ -11,13 +11,23 @@ const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
 /// Those that `shared/weight_wide.wesl` and `shared/matvec_fours.wesl` read too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
-/// Those that `matmul_half`, `matmul_cooperative` and `matmul_dots` multiply with: their codes are
-/// exact in 16-bit floats and in bytes.
+/// Those that `matmul_half`, `matmul_cooperative`, `matmul_dots` and `matvec_fours` of bytes multiply with:
+/// their codes are exact in 16-bit floats and in bytes.
 const CODES: [&str; 2] = ["q8", "q4"];
 
 /// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
-/// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8, the best beside a sum.
-const FEATURES: [&str; 6] = ["wide", "subgroups", "kv16", "kv8", "sixteen", "best"];
+/// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8, the best beside a sum,
+/// a row that is read as bytes, one that is also written as such.
+const FEATURES: [&str; 8] = [
+    "wide",
+    "subgroups",
+    "kv16",
+    "kv8",
+    "sixteen",
+    "best",
+    "bytes",
+    "packs",
+];
 
 fn main() -> Result<(), String> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
@@ -59,8 +69,14 @@ fn main() -> Result<(), String> {
         } else {
             variants.push(vec![]);
         }
+        let packs = source.contains("@if(packs)");
         if source.contains("package::shared::matvec_fours") {
             variants.extend(WIDE.map(|storage| vec![storage, "wide"]));
+            variants.extend(CODES.map(|storage| vec![storage, "wide", "bytes"]));
+            let both = CODES.map(|storage| vec![storage, "wide", "bytes", "packs"]);
+            variants.extend(both.into_iter().filter(|_| packs));
+        } else if packs {
+            variants.push(vec!["packs"]);
         }
         if has_matvec {
             variants.extend(WIDE.map(|storage| vec![storage, "wide"]));

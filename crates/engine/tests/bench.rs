@@ -8,18 +8,23 @@ use std::collections::BTreeMap;
 use paligemma_checkpoint::Config;
 use paligemma_engine::{
     Bench, BenchError, BenchOptions, BenchReport, CancelToken, EngineError, GpuOptions, Recipe,
+    Tune, TuningOptions,
 };
 use pollster::block_on;
 use serde_json::json;
 
 /// Two layers of Gemma 2 and one of SigLIP, small enough for any machine; 512 positions.
 fn tiny() -> Config {
+    tiny_of(512)
+}
+
+fn tiny_of(positions: usize) -> Config {
     let config = json!({
         "model_type": "paligemma", "image_token_index": 1000,
         "text_config": {
             "model_type": "gemma2", "vocab_size": 1000, "hidden_size": 64,
             "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512
+            "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": positions
         },
         "vision_config": {
             "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48,
@@ -34,14 +39,18 @@ fn made_up(profile: bool) -> Bench {
         timestamps: profile,
         ..GpuOptions::default()
     };
+    made_up_of(tiny(), &gpu)
+}
+
+fn made_up_of(config: Config, gpu: &GpuOptions) -> Bench {
     let mut heard = (0, 0);
     let progress = &mut |done, total| heard = (done, total);
     let bench = block_on(Bench::of_config(
         "tiny",
-        tiny(),
+        config,
         &Recipe::Q4,
         None,
-        &gpu,
+        gpu,
         progress,
     ))
     .unwrap();
@@ -102,6 +111,30 @@ fn counts_are_those_of_the_configuration() {
         let of_a_layer = if report.adapter.is_software { 7 } else { 8 };
         assert_eq!(decode.dispatches_per_token, of_a_layer * 2 + 6);
     }
+}
+
+/// Whoever writes a row packs it, where keys are shared out, as on a GPU they always are.
+#[test]
+fn a_step_in_bytes_has_as_many_dispatches() {
+    let counts = ["tiled fours=1024", "tiled fours=1024 bytes"].map(|kernels| {
+        let gpu = GpuOptions {
+            tuning: TuningOptions {
+                known: Vec::new(),
+                tune: Tune::Given(kernels.parse().unwrap()),
+            },
+            ..GpuOptions::default()
+        };
+        let bench = made_up_of(tiny_of(2048), &gpu);
+        assert_eq!(bench.choice().variants.to_string(), kernels);
+        let options = BenchOptions {
+            runs: 1,
+            profile: false,
+            ..options(&[1200])
+        };
+        let report = measure(&bench, &options).unwrap();
+        report.decode[0].dispatches_per_token
+    });
+    assert_eq!(counts, [8 * 2 + 6; 2]);
 }
 
 /// The profile has every dispatch of a step, and every rate is a number.

@@ -1,10 +1,56 @@
-//! Copies of rows from one tensor to another; they need not be aligned as a binding must.
+//! Copies of tensors and of rows, which need not be aligned as a binding must.
 
 use crate::error::GpuError;
 use crate::program::Recorder;
-use crate::tensor::Tensor;
+use crate::readback::Readback;
+use crate::tensor::{Indices, Tensor};
 
 impl Recorder {
+    /// Copies a tensor; both have the same shape.
+    pub fn copy(&mut self, source: &Tensor, target: &Tensor) {
+        if source.byte_len() != target.byte_len() || source.stride() != target.stride() {
+            return self.fail(GpuError::Shape {
+                kernel: "copy",
+                detail: format!(
+                    "[{}, {}] to [{}, {}]",
+                    source.rows(),
+                    source.stride(),
+                    target.rows(),
+                    target.stride()
+                ),
+            });
+        }
+        let from = (&source.buffer, source.byte_offset());
+        self.copy_bytes(
+            from,
+            (&target.buffer, target.byte_offset()),
+            source.byte_len(),
+        );
+    }
+
+    /// Copies one row, which need not be aligned as a binding must.
+    pub fn copy_row(&mut self, source: &Tensor, row: usize, target: &Tensor) {
+        if row >= source.rows() || target.rows() != 1 || source.stride() != target.stride() {
+            return self.fail(GpuError::Shape {
+                kernel: "copy_row",
+                detail: format!("row {row} of {}", source.rows()),
+            });
+        }
+        let bytes = target.byte_len();
+        let from = (&source.buffer, source.byte_offset() + row as u64 * bytes);
+        self.copy_bytes(from, (&target.buffer, target.byte_offset()), bytes);
+    }
+
+    /// Copies numbers to where the CPU can read them.
+    pub fn copy_back(&mut self, source: &Indices, target: &Readback) {
+        let from = (&source.buffer, 0);
+        self.copy_bytes(
+            from,
+            (&target.buffer, 0),
+            target.bytes.min(source.len() as u64 * 4),
+        );
+    }
+
     /// y\[i\] = source\[rows\[i\]\], y `[rows, columns]`.
     pub fn gather_rows(&mut self, source: &Tensor, rows: &[usize], y: &Tensor) {
         if rows.len() != y.rows() {

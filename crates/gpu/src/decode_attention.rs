@@ -8,6 +8,7 @@ use crate::buffer::Buffer;
 use crate::cache::KvCache;
 use crate::device::Constants;
 use crate::error::GpuError;
+use crate::packed::{GROUP, Packing};
 use crate::program::{Recorder, Resource};
 use crate::shader;
 use crate::tensor::{Indices, Tensor};
@@ -139,12 +140,22 @@ impl Recorder {
         );
         if parts > 1 {
             let params = [parts, head_dim, padded / 4].map(|n| n as u32);
-            self.dispatch(
+            let workgroups = [heads as u64, head_dim.div_ceil(64) as u64, 1];
+            let packing = Packing {
+                shader: &shader::MERGE_ATTENTION_PACKS,
+                constants: Vec::new(),
+                workgroups,
+            };
+            // No workgroup has all of a group that two heads share.
+            let packs = head_dim.is_multiple_of(GROUP);
+            self.dispatch_packable(
                 &shader::MERGE_ATTENTION,
+                &[],
                 vec![(&partial).into(), Resource::from(&sums), y.into()],
                 bytemuck::cast_slice(&params),
-                [heads as u64, head_dim.div_ceil(64) as u64, 1],
+                workgroups,
                 0,
+                packs.then_some((y, packing)),
             );
         }
     }

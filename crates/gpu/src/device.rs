@@ -238,7 +238,7 @@ impl Gpu {
     #[must_use]
     pub fn kernels(&self) -> String {
         let Choice { variants, origin } = self.choice();
-        let baseline = variants.matmul.is_exact() && !variants.subgroups;
+        let baseline = variants.are_exact() && !variants.subgroups;
         let tier = match baseline {
             true => "; baseline: f32, no optional feature",
             false => "",

@@ -1,12 +1,14 @@
 //! One typed function per kernel; each checks its shapes and records one dispatch (one per shard
 //! for those that read a weight matrix).
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::Constants;
 use crate::error::GpuError;
-use crate::matrix::{BLOCK, Matrix, Matvec, WeightShape};
-use crate::program::{Recorder, Resource, stretch};
+use crate::matrix::{Matrix, WeightShape};
+use crate::program::{Recorder, stretch};
 use crate::shader::{self, Feature, Shader};
 use crate::tensor::{Indices, Tensor};
 use crate::variants::tile_for;
@@ -31,7 +33,7 @@ pub struct Linear<'a> {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct LinearParams {
+pub(crate) struct LinearParams {
     shape: WeightShape,
     rows: u32,
     first_output: u32,
@@ -43,6 +45,29 @@ struct LinearParams {
     x_vectors: u32,
 }
 
+impl LinearParams {
+    /// Of the products with these rows of w.
+    pub(crate) fn of(
+        x: &Tensor,
+        w: &Matrix,
+        range: &Range<usize>,
+        then: Linear<'_>,
+        y: &Tensor,
+    ) -> Self {
+        Self {
+            shape: w.shape(range.len()),
+            rows: x.rows() as u32,
+            first_output: range.start as u32,
+            y_stride: y.stride() as u32,
+            has_bias: then.bias.is_some().into(),
+            gelu: then.gelu.into(),
+            accumulate: then.accumulate.into(),
+            first_column: then.first_column.unwrap_or(0) as u32,
+            x_vectors: halved_vectors(x) as u32,
+        }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct EmbedParams {
@@ -50,16 +75,6 @@ struct EmbedParams {
     rows: u32,
     first_row: u32,
     scale: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct NormParams {
-    columns: u32,
-    vectors: u32,
-    eps: f32,
-    accumulate: u32,
-    rows: u32,
 }
 
 impl Recorder {
@@ -96,11 +111,14 @@ impl Recorder {
             }
             return;
         }
+        if rows == 1 {
+            return self.linear_of_one(x, w, then, y);
+        }
         // A kernel binds something even where it reads nothing.
         let bias = then.bias.unwrap_or(x);
         let (matmul, matmul_tiles) = self.gpu.matmul(&w.kernels(), then.exact);
         let halves = match matmul.needs {
-            Some(Feature::CooperativeMatrix) if rows > 1 => match self.halved(x) {
+            Some(Feature::CooperativeMatrix) => match self.halved(x) {
                 Ok(halves) => Some(halves),
                 Err(error) => return self.fail(error),
             },
@@ -111,24 +129,9 @@ impl Recorder {
             None => vec![x.into(), bias.into(), y.into()],
         };
         for (range, resources) in Self::shard_resources(w, bindings) {
-            let params = LinearParams {
-                rows: rows as u32,
-                first_output: range.start as u32,
-                y_stride: y.stride() as u32,
-                has_bias: then.bias.is_some().into(),
-                gelu: then.gelu.into(),
-                accumulate: then.accumulate.into(),
-                first_column: then.first_column.unwrap_or(0) as u32,
-                x_vectors: halved_vectors(x) as u32,
-                shape: w.shape(range.len()),
-            };
+            let params = LinearParams::of(x, w, &range, then, y);
             let cost = rows as u64 * range.len() as u64 * w.columns() as u64;
             let params = bytemuck::bytes_of(&params);
-            if rows == 1 {
-                let rows = [range.len(), w.rows()];
-                self.dispatch_matvec(w.kernels().matvec, resources, params, rows, w.blocks());
-                continue;
-            }
             let tile = tile_for(matmul_tiles, [range.len(), rows]);
             let tiles = |n: usize, tile: usize| n.div_ceil(tile) as u64;
             let groups = [tiles(range.len(), tile[0]), tiles(rows, tile[1]), 1];
@@ -178,61 +181,6 @@ impl Recorder {
             [x.rows() as u64, 1, 1],
             0,
         );
-    }
-
-    /// y = gelu(gate · x) * (up · x) for a single row and a matrix of one shard that holds the
-    /// gates' rows and then the ups': x `[1, w.columns]`, y `[1, w.rows / 2]`.
-    pub fn linear_geglu(&mut self, x: &Tensor, w: &Matrix, y: &Tensor) {
-        let fits = x.rows() == 1
-            && x.columns() == w.columns()
-            && x.stride() == w.blocks() * 8
-            && y.rows() == 1
-            && 2 * y.columns() == w.rows()
-            && w.shard_count() == 1;
-        if !fits {
-            let detail = format!("[{}, {}]", w.rows(), w.columns());
-            return self.misfit(w.kernels().matvec_geglu.plain, &[x, y], detail);
-        }
-        let params = LinearParams {
-            rows: 1,
-            first_output: 0,
-            y_stride: y.stride() as u32,
-            has_bias: 0,
-            gelu: 0,
-            accumulate: 0,
-            first_column: 0,
-            x_vectors: 0,
-            shape: w.shape(w.rows()),
-        };
-        for (_, resources) in Self::shard_resources(w, || vec![x.into(), y.into()]) {
-            let params = bytemuck::bytes_of(&params);
-            let rows = [w.rows(); 2];
-            self.dispatch_matvec(
-                w.kernels().matvec_geglu,
-                resources,
-                params,
-                rows,
-                w.blocks(),
-            );
-        }
-    }
-
-    /// Products of one x with so many rows of weights here, so many of the whole matrix, by teams of
-    /// invocations.
-    fn dispatch_matvec(
-        &mut self,
-        kernel: Matvec,
-        resources: Vec<Resource>,
-        params: &[u8],
-        [rows, all_rows]: [usize; 2],
-        blocks: usize,
-    ) {
-        // Shards do as the whole would: the same sums in the same order.
-        let (shader, lanes, groups) = self.gpu.matvec(kernel, rows, all_rows, blocks);
-        // By its number: names of what a shader imports are not kept.
-        let lanes = ("1", f64::from(lanes));
-        let cost = (rows * blocks * BLOCK) as u64;
-        self.dispatch_with(shader, &[lanes], resources, params, [groups, 1, 1], cost);
     }
 
     /// y\[i\] = scale * w\[ids\[i\]\], y `[ids, w.columns]`; an id outside w leaves its row alone.
@@ -339,75 +287,6 @@ impl Recorder {
         );
     }
 
-    /// LayerNorm over each row of x into y; scale and shift are `[columns]`.
-    pub fn layer_norm(&mut self, x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32, y: &Tensor) {
-        if !is_norm(x, &[scale, shift], &[y]) {
-            return self.misfit(&shader::LAYER_NORM, &[x, scale, shift, y], String::new());
-        }
-        let (columns, vectors) = (x.columns() as u32, (x.stride() / 4) as u32);
-        let params = [columns, vectors, eps.to_bits(), x.rows() as u32];
-        let both = [&shader::LAYER_NORM, &shader::LAYER_NORM_SERIAL];
-        let (shader, groups) = self.gpu.norm(both, x.rows());
-        self.dispatch(
-            shader,
-            vec![x.into(), scale.into(), shift.into(), y.into()],
-            bytemuck::cast_slice(&params),
-            groups,
-            0,
-        );
-    }
-
-    /// RMSNorm with factor (1 + scale) over each row of x into y, or added to y.
-    pub fn rms_norm(&mut self, x: &Tensor, scale: &Tensor, eps: f32, accumulate: bool, y: &Tensor) {
-        if !is_norm(x, &[scale], &[y]) {
-            return self.misfit(&shader::RMS_NORM, &[x, scale, y], String::new());
-        }
-        let params = NormParams {
-            columns: x.columns() as u32,
-            vectors: (x.stride() / 4) as u32,
-            eps,
-            accumulate: accumulate.into(),
-            rows: x.rows() as u32,
-        };
-        let both = [&shader::RMS_NORM, &shader::RMS_NORM_SERIAL];
-        let (shader, groups) = self.gpu.norm(both, x.rows());
-        self.dispatch(
-            shader,
-            vec![x.into(), scale.into(), y.into()],
-            bytemuck::bytes_of(&params),
-            groups,
-            0,
-        );
-    }
-
-    /// hidden += RMSNorm(x), with factor (1 + scale); then y = RMSNorm(hidden), with factor
-    /// (1 + next). All are `[rows, columns]`.
-    pub fn rms_norm_twice(
-        &mut self,
-        x: &Tensor,
-        scale: &Tensor,
-        hidden: &Tensor,
-        next: &Tensor,
-        eps: f32,
-        y: &Tensor,
-    ) {
-        if !is_norm(x, &[scale, next], &[hidden, y]) {
-            let all = [x, scale, hidden, next, y];
-            return self.misfit(&shader::RMS_NORM_TWICE, &all, String::new());
-        }
-        let (columns, vectors) = (x.columns() as u32, (x.stride() / 4) as u32);
-        let params = [columns, vectors, eps.to_bits(), x.rows() as u32];
-        let both = [&shader::RMS_NORM_TWICE, &shader::RMS_NORM_TWICE_SERIAL];
-        let (shader, groups) = self.gpu.norm(both, x.rows());
-        self.dispatch(
-            shader,
-            vec![x.into(), scale.into(), next.into(), hidden.into(), y.into()],
-            bytemuck::cast_slice(&params),
-            groups,
-            0,
-        );
-    }
-
     /// token\[0\] = id of the highest of the first `allowed` logits `[1, vocabulary]` (the lowest
     /// id wins a tie, all ones if all are NaN); then span\[0\] += advance.
     pub fn argmax(
@@ -480,20 +359,8 @@ impl Recorder {
     }
 }
 
-/// Whether these are scales and results of a norm of x, whose rows are read four numbers at a time.
-fn is_norm(x: &Tensor, scales: &[&Tensor], results: &[&Tensor]) -> bool {
-    let is_scale = |scale: &&Tensor| scale.columns() == x.columns() && scale.stride() == x.stride();
-    x.stride().is_multiple_of(4)
-        && scales.iter().all(is_scale)
-        && results.iter().all(|y| same_shape(x, y))
-}
-
 /// Vectors of a row of x in 16-bit floats: whole groups of 64 inputs, as many as a kernel takes at a
 /// time at most.
 fn halved_vectors(x: &Tensor) -> usize {
     (x.stride() / 4).next_multiple_of(16)
-}
-
-fn same_shape(a: &Tensor, b: &Tensor) -> bool {
-    a.rows() == b.rows() && a.columns() == b.columns() && a.stride() == b.stride()
 }

@@ -119,6 +119,11 @@ pub(crate) struct Matvec {
     pub(crate) plain: &'static Shader,
     pub(crate) fours: &'static Shader,
     pub(crate) subgroups: Option<&'static Shader>,
+    pub(crate) bytes: Option<&'static Shader>,
+    /// The same, which packs what it writes, too.
+    pub(crate) packs: Option<&'static Shader>,
+    /// Inputs that an invocation reads at a time of those in bytes.
+    pub(crate) at_once: usize,
 }
 
 /// A product of many rows by cooperative matrices of either size.
@@ -129,7 +134,7 @@ pub(crate) struct Cooperative {
 }
 
 macro_rules! kernels {
-    ($matvec:ident $(+ $matvec_subgroups:ident)? | $fours:ident, $geglu:ident $(+ $geglu_subgroups:ident)? | $geglu_fours:ident, $matmul:ident, $tiled:ident $(+ $half:ident + $dots:ident)?, $embed:ident) => {
+    ($matvec:ident $(+ $matvec_subgroups:ident)? | $fours:ident $(+ $bytes:ident of $at_once:literal)?, $geglu:ident $(+ $geglu_subgroups:ident)? | $geglu_fours:ident $(+ $geglu_bytes:ident + $packs:ident)?, $matmul:ident, $tiled:ident $(+ $half:ident + $dots:ident)?, $embed:ident) => {
         Kernels {
             matmul: &shader::$matmul,
             matmul_tiled: &shader::$tiled,
@@ -140,11 +145,17 @@ macro_rules! kernels {
                 plain: &shader::$matvec,
                 fours: &shader::$fours,
                 subgroups: [$(&shader::$matvec_subgroups)?].first().copied(),
+                bytes: [$(&shader::$bytes)?].first().copied(),
+                packs: None,
+                at_once: 0 $(+ $at_once)?,
             },
             matvec_geglu: Matvec {
                 plain: &shader::$geglu,
                 fours: &shader::$geglu_fours,
                 subgroups: [$(&shader::$geglu_subgroups)?].first().copied(),
+                bytes: [$(&shader::$geglu_bytes)?].first().copied(),
+                packs: [$(&shader::$packs)?].first().copied(),
+                at_once: 0 $(+ $at_once)?,
             },
             embed: &shader::$embed,
         }
@@ -194,9 +205,9 @@ fn by_table(precision: Precision, blocks: usize) -> Kernels {
         (Precision::F16, _) => kernels!(MATVEC_F16 | MATVEC_FOURS_F16, MATVEC_GEGLU_F16 | MATVEC_GEGLU_FOURS_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
         (Precision::BF16, _) => kernels!(MATVEC_BF16 | MATVEC_FOURS_BF16, MATVEC_GEGLU_BF16 | MATVEC_GEGLU_FOURS_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),
         (Precision::Q8 { .. }, false) => kernels!(MATVEC_Q8 | MATVEC_FOURS_Q8, MATVEC_GEGLU_Q8 | MATVEC_GEGLU_FOURS_Q8, MATMUL_Q8, MATMUL_TILED_Q8, EMBED_Q8),
-        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS | MATVEC_FOURS_Q8_WIDE, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS | MATVEC_GEGLU_FOURS_Q8_WIDE, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8 + MATMUL_DOTS_Q8, EMBED_Q8),
+        (Precision::Q8 { .. }, true) => kernels!(MATVEC_Q8_WIDE + MATVEC_Q8_WIDE_SUBGROUPS | MATVEC_FOURS_Q8_WIDE + MATVEC_FOURS_Q8_WIDE_BYTES of 16, MATVEC_GEGLU_Q8_WIDE + MATVEC_GEGLU_Q8_WIDE_SUBGROUPS | MATVEC_GEGLU_FOURS_Q8_WIDE + MATVEC_GEGLU_FOURS_Q8_WIDE_BYTES + MATVEC_GEGLU_FOURS_Q8_WIDE_BYTES_PACKS, MATMUL_Q8, MATMUL_TILED_Q8 + MATMUL_HALF_Q8 + MATMUL_DOTS_Q8, EMBED_Q8),
         (Precision::Q4 { .. }, false) => kernels!(MATVEC_Q4 | MATVEC_FOURS_Q4, MATVEC_GEGLU_Q4 | MATVEC_GEGLU_FOURS_Q4, MATMUL_Q4, MATMUL_TILED_Q4, EMBED_Q4),
-        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS | MATVEC_FOURS_Q4_WIDE, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS | MATVEC_GEGLU_FOURS_Q4_WIDE, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4 + MATMUL_DOTS_Q4, EMBED_Q4),
+        (Precision::Q4 { .. }, true) => kernels!(MATVEC_Q4_WIDE + MATVEC_Q4_WIDE_SUBGROUPS | MATVEC_FOURS_Q4_WIDE + MATVEC_FOURS_Q4_WIDE_BYTES of 32, MATVEC_GEGLU_Q4_WIDE + MATVEC_GEGLU_Q4_WIDE_SUBGROUPS | MATVEC_GEGLU_FOURS_Q4_WIDE + MATVEC_GEGLU_FOURS_Q4_WIDE_BYTES + MATVEC_GEGLU_FOURS_Q4_WIDE_BYTES_PACKS, MATMUL_Q4, MATMUL_TILED_Q4 + MATMUL_HALF_Q4 + MATMUL_DOTS_Q4, EMBED_Q4),
         (Precision::Int4 { .. }, false) => kernels!(MATVEC_INT4 | MATVEC_FOURS_INT4, MATVEC_GEGLU_INT4 | MATVEC_GEGLU_FOURS_INT4, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
         (Precision::Int4 { .. }, true) => kernels!(MATVEC_INT4_WIDE + MATVEC_INT4_WIDE_SUBGROUPS | MATVEC_FOURS_INT4_WIDE, MATVEC_GEGLU_INT4_WIDE + MATVEC_GEGLU_INT4_WIDE_SUBGROUPS | MATVEC_GEGLU_FOURS_INT4_WIDE, MATMUL_INT4, MATMUL_TILED_INT4, EMBED_INT4),
     }

@@ -5,7 +5,9 @@ use paligemma_checkpoint::Precision;
 use crate::cache::CachePrecision;
 use crate::device::Gpu;
 use crate::matrix::BLOCK;
+use crate::packed::GROUP;
 use crate::shader::{self, Shader};
+use crate::variants::Team;
 
 /// Kernels that every picture and every answer needs, whatever the weights are stored as.
 const COMMON: [&Shader; 8] = [
@@ -71,9 +73,18 @@ impl Gpu {
         // As above.
         others.push(self.attention(CachePrecision::F32).0);
         others.extend(NORMS.map(|both| self.norm(both, 1).0));
+        let matrices: Vec<Planned> = matrices.collect();
+        let packs = matrices.iter().any(|it| self.reads_bytes(it));
         // Where a GPU computes, keys are always shared out.
-        if long || !self.info().is_software {
-            others.push(&shader::MERGE_ATTENTION);
+        let parts = long || !self.info().is_software;
+        if packs {
+            others.extend([&shader::RMS_NORM_PACKS, &shader::RMS_NORM_TWICE_PACKS]);
+        }
+        match (parts, packs) {
+            (true, true) => others.push(&shader::MERGE_ATTENTION_PACKS),
+            (true, false) => others.push(&shader::MERGE_ATTENTION),
+            (false, true) => others.push(&shader::PACK_ROW),
+            (false, false) => {}
         }
         others.push(self.decode_attention(cache));
         match cache {
@@ -100,15 +111,19 @@ impl Gpu {
                 let rows = (tiles.len() > 1).then_some(("3", tile[1] as u32));
                 (matmul, rows)
             });
-            let matvec = |kernel| {
-                let (shader, lanes, _) = self.matvec(kernel, rows, rows, blocks);
-                (shader, Some(("1", lanes)))
+            let told = |team: Team| (team.shader, Some(("1", team.lanes)));
+            let matvec = |exact| told(self.matvec(kernels.matvec, rows, blocks, exact));
+            let gated = || {
+                let team = self.matvec(kernels.matvec_geglu, rows, blocks, false);
+                // The down projection has as many inputs as there are gates.
+                let packs = (rows / 2).next_multiple_of(BLOCK).is_multiple_of(GROUP);
+                told(team.packing().filter(|_| packs).unwrap_or(team))
             };
             let of_one: &[Prepared] = match role {
                 MatrixRole::Rows => &[],
-                MatrixRole::Both => &[matvec(kernels.matvec)],
-                MatrixRole::Gated => &[matvec(kernels.matvec_geglu)],
-                MatrixRole::Vocabulary => &[(kernels.embed, None), matvec(kernels.matvec)],
+                MatrixRole::Both => &[matvec(false)],
+                MatrixRole::Gated => &[gated()],
+                MatrixRole::Vocabulary => &[(kernels.embed, None), matvec(true)],
             };
             let of_rows = of_rows.filter(|_| role != MatrixRole::Vocabulary);
             for one in of_rows.chain(of_one.iter().copied()) {
@@ -123,6 +138,14 @@ impl Gpu {
         #[cfg(not(target_arch = "wasm32"))]
         let ready = 0;
         [needed.len(), ready]
+    }
+
+    /// Whether products of a single row with it read that in bytes.
+    fn reads_bytes(&self, it: &Planned) -> bool {
+        let blocks = it.columns.div_ceil(BLOCK);
+        let kernels = crate::matrix::kernels(it.precision, blocks);
+        let team = self.matvec(kernels.matvec, it.rows, blocks, false);
+        it.role != MatrixRole::Rows && team.reads_bytes
     }
 }
 

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
 use crate::buffer::Buffer;
-use crate::device::{Constants, Gpu, Pipeline};
+use crate::device::{Constants, Gpu};
 use crate::error::GpuError;
 use crate::matrix::Matrix;
-use crate::readback::Readback;
+use crate::packed::{PackedRows, Packing};
 use crate::shader::{Binding, Shader};
 use crate::tensor::{Indices, Tensor};
 
@@ -80,13 +80,14 @@ pub struct Recorder {
     pub(crate) halves: HashMap<[usize; 2], (Indices, Tensor)>,
     // What decode attention finds in parts of the keys, by heads, parts and head dimension; as above.
     pub(crate) parts: HashMap<[usize; 3], (Buffer, Tensor)>,
+    pub(crate) packed: PackedRows,
     error: Option<GpuError>,
 }
 
 enum Recorded {
     Dispatch {
         shader: &'static Shader,
-        pipeline: Pipeline,
+        constants: Vec<(&'static str, f64)>,
         resources: Vec<Resource>,
         uniform: (usize, usize),
         workgroups: [u32; 3],
@@ -100,6 +101,13 @@ pub(crate) struct Resource {
     buffer: Buffer,
     offset: u64,
     size: Option<u64>,
+}
+
+impl Resource {
+    fn bytes(&self) -> std::ops::Range<u64> {
+        let whole = || self.buffer.raw().size().saturating_sub(self.offset);
+        self.offset..self.offset + self.size.unwrap_or_else(whole)
+    }
 }
 
 impl From<&Tensor> for Resource {
@@ -139,6 +147,7 @@ impl Gpu {
             buffers: Vec::new(),
             halves: HashMap::new(),
             parts: HashMap::new(),
+            packed: PackedRows::default(),
             error: None,
         }
     }
@@ -172,10 +181,7 @@ impl Recorder {
             kernel: shader.name,
             detail,
         };
-        let storage = || {
-            let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
-            kinds.filter(|kind| *kind != Binding::Uniform)
-        };
+        let storage = || storage_of(shader);
         if storage().count() != resources.len() || resources.len() + 1 != shader.bindings.len() {
             let detail = format!("{} resources for {:?}", resources.len(), shader.bindings);
             return self.fail(shape(detail));
@@ -199,9 +205,9 @@ impl Recorder {
         let size = parameters.len().next_multiple_of(16);
         let end = (start + size).next_multiple_of(UNIFORM_ALIGNMENT);
         self.uniforms.resize(end, 0);
-        self.steps.push(Recorded::Dispatch {
+        self.push(Recorded::Dispatch {
             shader,
-            pipeline: self.gpu.pipeline(shader, constants),
+            constants: constants.to_vec(),
             resources,
             uniform: (start, size),
             workgroups: groups,
@@ -209,61 +215,74 @@ impl Recorder {
         });
     }
 
-    /// Copies a tensor; both have the same shape.
-    pub fn copy(&mut self, source: &Tensor, target: &Tensor) {
-        if source.byte_len() != target.byte_len() || source.stride() != target.stride() {
-            return self.fail(GpuError::Shape {
-                kernel: "copy",
-                detail: format!(
-                    "[{}, {}] to [{}, {}]",
-                    source.rows(),
-                    source.stride(),
-                    target.rows(),
-                    target.stride()
-                ),
-            });
+    /// Everything that is recorded comes by here: what it writes is not what it was.
+    fn push(&mut self, step: Recorded) {
+        match &step {
+            Recorded::Dispatch {
+                shader, resources, ..
+            } => {
+                for (kind, written) in storage_of(shader).zip(resources) {
+                    if kind == Binding::ReadWrite {
+                        self.packed.forget(&written.buffer, &written.bytes());
+                    }
+                }
+            }
+            Recorded::Copy(Step::Copy {
+                target,
+                target_offset,
+                bytes,
+                ..
+            }) => {
+                let written = *target_offset..*target_offset + *bytes;
+                self.packed.forget(target, &written);
+            }
+            Recorded::Copy(Step::Dispatch { .. }) => {}
         }
-        self.steps.push(Recorded::Copy(Step::Copy {
-            source: source.buffer.clone(),
-            source_offset: source.byte_offset(),
-            target: target.buffer.clone(),
-            target_offset: target.byte_offset(),
-            bytes: source.byte_len(),
-        }));
+        self.steps.push(step);
     }
 
-    /// Copies one row, which need not be aligned as a binding must.
-    pub fn copy_row(&mut self, source: &Tensor, row: usize, target: &Tensor) {
-        if row >= source.rows() || target.rows() != 1 || source.stride() != target.stride() {
-            return self.fail(GpuError::Shape {
-                kernel: "copy_row",
-                detail: format!("row {row} of {}", source.rows()),
-            });
-        }
-        let bytes = target.byte_len();
-        self.steps.push(Recorded::Copy(Step::Copy {
-            source: source.buffer.clone(),
-            source_offset: source.byte_offset() + row as u64 * bytes,
-            target: target.buffer.clone(),
-            target_offset: target.byte_offset(),
-            bytes,
-        }));
+    /// Dispatches and copies so far, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
     }
 
-    /// Copies numbers to where the CPU can read them.
-    pub fn copy_back(&mut self, source: &Indices, target: &Readback) {
-        self.steps.push(Recorded::Copy(Step::Copy {
-            source: source.buffer.clone(),
-            source_offset: 0,
-            target: target.buffer.clone(),
-            target_offset: 0,
-            bytes: target.bytes.min(source.len() as u64 * 4),
-        }));
+    /// Makes the step of this number one that also packs what it writes, into these.
+    pub(crate) fn also_pack(
+        &mut self,
+        step: usize,
+        packing: Packing,
+        into: [Resource; 2],
+    ) -> Result<(), GpuError> {
+        let misfit = |detail: &str| GpuError::Shape {
+            kernel: packing.shader.name,
+            detail: detail.to_owned(),
+        };
+        let Some(Recorded::Dispatch {
+            shader,
+            constants,
+            resources,
+            workgroups,
+            ..
+        }) = self.steps.get_mut(step)
+        else {
+            return Err(misfit("in place of a copy"));
+        };
+        let groups = fold(packing.workgroups, packing.shader.folds);
+        *workgroups = groups.map_err(|()| misfit("too many workgroups"))?;
+        resources.extend(into);
+        if storage_of(packing.shader).count() != resources.len() {
+            return Err(misfit("another number of resources"));
+        }
+        *shader = packing.shader;
+        *constants = packing.constants;
+        Ok(())
     }
 
     /// Records a copy between places that have been checked: buffer and byte offset of each.
     pub(crate) fn copy_bytes(&mut self, from: (&Buffer, u64), to: (&Buffer, u64), bytes: u64) {
-        self.steps.push(Recorded::Copy(Step::Copy {
+        self.push(Recorded::Copy(Step::Copy {
             source: from.0.clone(),
             source_offset: from.1,
             target: to.0.clone(),
@@ -314,12 +333,13 @@ impl Recorder {
                 Recorded::Copy(copy) => copy,
                 Recorded::Dispatch {
                     shader,
-                    pipeline,
+                    constants,
                     resources,
                     uniform: (offset, size),
                     workgroups,
                     cost,
                 } => {
+                    let pipeline = self.gpu.pipeline(shader, &constants);
                     let mut storage = resources.iter();
                     let entries: Vec<_> = shader
                         .bindings
@@ -369,12 +389,15 @@ impl Recorder {
     }
 }
 
+/// The kinds of a shader's storage bindings, in the order of their numbers.
+fn storage_of(shader: &Shader) -> impl Iterator<Item = Binding> + use<> {
+    let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
+    kinds.filter(|kind| *kind != Binding::Uniform)
+}
+
 /// Bytes that a dispatch binds. A look-up binds a whole matrix and reads as much as it writes.
 fn touched(shader: &Shader, resources: &[Resource]) -> u64 {
-    let bytes = |resource: &Resource| {
-        let whole = || resource.buffer.raw().size() - resource.offset;
-        resource.size.unwrap_or_else(whole)
-    };
+    let bytes = |resource: &Resource| resource.bytes().end - resource.offset;
     if !shader.name.starts_with("embed") {
         // What is bound twice, as something has to be bound where nothing is read, counts once.
         let again = |(i, resource): &(usize, &Resource)| {
@@ -389,9 +412,7 @@ fn touched(shader: &Shader, resources: &[Resource]) -> u64 {
             .map(|(_, each)| bytes(each))
             .sum();
     }
-    let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
-    let storage = kinds.filter(|kind| *kind != Binding::Uniform);
-    let written = storage
+    let written = storage_of(shader)
         .zip(resources)
         .filter(|(kind, _)| *kind == Binding::ReadWrite);
     written.map(|(_, resource)| 2 * bytes(resource)).sum()

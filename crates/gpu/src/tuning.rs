@@ -1,19 +1,15 @@
 //! Which kernels suit an adapter: a short run over real shapes.
 
-use paligemma_checkpoint::Precision;
 use web_time::{Duration, Instant};
 
 use crate::adapter::AdapterInfo;
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::kernels::Linear;
-use crate::matrix::Matrix;
-use crate::program::{Program, Recorder};
-use crate::tensor::Tensor;
+use crate::judge::{agree, best, median};
+use crate::products::{Product, READ, read};
+use crate::program::Program;
 use crate::variants::{MatmulVariant, Variants};
 
-/// The precision that is measured: that of the recipe people use.
-const PRECISION: Precision = Precision::Q4 { group: 32 };
 /// A sample lasts at least so long: clocks of browsers have steps of a tenth of a millisecond.
 const SAMPLE_MS: f64 = 4.0;
 const SAMPLES: usize = 5;
@@ -21,11 +17,6 @@ const SAMPLES: usize = 5;
 const LEAST_SAMPLES: usize = 3;
 /// Most products of a sample, however fast they are.
 const MOST_REPEATS: usize = 1 << 8;
-/// Another choice than the usual one has to take less than this part of its time: what is less is
-/// within what one run differs from the next.
-const WORTH_IT: f64 = 0.95;
-/// Products that are compared: one of each shape. The others are there to be read.
-const READ: usize = 2;
 
 /// What a run found.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,13 +149,19 @@ impl Gpu {
             .fours
             .iter()
             .map(|&fours| Variants { fours, ..usual });
+        let bytes = shapes.fours.iter().filter(|_| optional);
+        let bytes = bytes.map(|&fours| Variants {
+            fours,
+            bytes: true,
+            ..usual
+        });
         let fits = |lanes: &u32| *lanes > 1 && *lanes <= self.0.subgroup_size;
         let lanes = shapes.lanes.iter().flat_map(|lanes| {
             let subgroups = (optional && fits(lanes)).then(|| with(*lanes, true));
             std::iter::once(with(*lanes, false)).chain(subgroups)
         });
         // The usual one first: how many repeats can be timed is found with it.
-        let variants: Vec<Variants> = fours.chain(lanes).collect();
+        let variants: Vec<Variants> = fours.chain(lanes).chain(bytes).collect();
         let plain = Variants {
             matvec_lanes: 1,
             subgroups: false,
@@ -206,7 +203,7 @@ impl Gpu {
             }
             self.submit(&self.record(variants, products, 1)?);
             let found = read(self, products).await?;
-            let agrees = agree(&found, &wanted, variants.matmul);
+            let agrees = agree(&found, &wanted, variants);
             if agrees && repeats == 0 {
                 repeats = self.repeats(variants, products).await?;
             }
@@ -268,231 +265,5 @@ impl Gpu {
             product.record(&mut recorder);
         }
         recorder.finish()
-    }
-}
-
-/// x · wᵀ, of numbers that are made up.
-struct Product {
-    x: Tensor,
-    w: Matrix,
-    y: Tensor,
-}
-
-impl Product {
-    /// Of so many rows, with a matrix of `[rows, columns]`.
-    ///
-    /// All orders of summing give the same bits: a weight is a multiple of its scales' last digit,
-    /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is -1, 0 or 1. So every
-    /// partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216 terms of
-    /// either sign, each around 2^12.7, it is around 2^19. Of products of 16-bit floats, which are scaled
-    /// after 32 of them, it is an integer of at most 8 · 32 = 2^8 < 2^11. Bytes are 127 for 1, and a sum
-    /// of them times 1/127 in f32, which is off by 2^-28 of itself, rounds to the whole number it is of.
-    fn new(gpu: &Gpu, rows: usize, shape: [usize; 2], seed: u32) -> Result<Self, GpuError> {
-        let w = gpu.matrix("tuning weights", shape[0], shape[1], PRECISION)?;
-        let x = gpu.tensor("tuning inputs", rows, shape[1])?;
-        let y = gpu.tensor("tuning outputs", rows, shape[0])?;
-        let mut fill = gpu.recorder();
-        fill.fill_matrix(&w, seed);
-        gpu.submit(&fill.finish()?);
-        // Evenly spread, and the same everywhere.
-        let number = |i: usize| {
-            let noise = (i as u32 ^ (seed << 20)).wrapping_mul(2_654_435_769);
-            ((noise >> 16) % 3) as f32 - 1.0
-        };
-        let numbers: Vec<f32> = (0..rows * shape[1]).map(number).collect();
-        gpu.write(&x, 0, &numbers)?;
-        Ok(Self { x, w, y })
-    }
-
-    fn record(&self, recorder: &mut Recorder) {
-        recorder.linear(&self.x, &self.w, Linear::default(), &self.y);
-    }
-}
-
-async fn read(gpu: &Gpu, products: &[Product]) -> Result<Vec<f32>, GpuError> {
-    let mut all = Vec::new();
-    for product in products.iter().take(READ) {
-        all.extend(gpu.read_tensor(&product.y).await?);
-    }
-    gpu.check()?;
-    Ok(all)
-}
-
-/// The middle one, of an even number the lower one of both.
-fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len().saturating_sub(1) / 2).copied()
-}
-
-/// The same to the bit: see [`Product::new`]. Where inputs are rounded, scales may be multiplied in
-/// another order than is written, which costs a few units in the last place of a sum. Of cooperative
-/// matrices weights are rounded too, by 2^-11 of each at most, so a sum of random signs by less than
-/// that of the largest.
-fn agree(found: &[f32], wanted: &[f32], matmul: MatmulVariant) -> bool {
-    let part = match matmul {
-        MatmulVariant::Registers | MatmulVariant::Tiled => return found == wanted,
-        MatmulVariant::Half | MatmulVariant::Dots => 1e-5,
-        MatmulVariant::Cooperative => 1e-3,
-    };
-    let largest = wanted.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= part * largest;
-    found.len() == wanted.len() && found.iter().zip(wanted).all(near)
-}
-
-/// The fastest of those that agree, unless one that rounds less is as good, or the usual one.
-fn best(candidates: &[Candidate], usual: Variants) -> Variants {
-    let (exact, rounded): (Vec<_>, Vec<_>) = candidates
-        .iter()
-        .partition(|it| it.variants.matmul.is_exact());
-    let mut best = fastest(&exact, usual);
-    let ms_of = |variants: Variants| {
-        let it = candidates.iter().find(|it| it.variants == variants)?;
-        it.ms.filter(|_| it.agrees)
-    };
-    for matmul in [
-        MatmulVariant::Half,
-        MatmulVariant::Cooperative,
-        MatmulVariant::Dots,
-    ] {
-        let mut of_it = rounded.iter().filter(|it| it.variants.matmul == matmul);
-        let Some(variants) = of_it.next().map(|it| it.variants) else {
-            continue;
-        };
-        let is_worth_it = |ms: f64| ms_of(best).is_none_or(|best| ms < WORTH_IT * best);
-        if ms_of(variants).is_some_and(is_worth_it) {
-            best = variants;
-        }
-    }
-    best
-}
-
-/// The fastest of those that agree, unless the usual one is as good.
-fn fastest(candidates: &[&Candidate], usual: Variants) -> Variants {
-    let timed = candidates.iter().filter(|it| it.agrees);
-    let timed = timed.filter_map(|it| Some((it.variants, it.ms?)));
-    let fastest = timed.clone().min_by(|(_, a), (_, b)| a.total_cmp(b));
-    let agrees = |it: &&Candidate| it.agrees && it.variants == usual;
-    let usual_ms = timed.clone().find(|(variants, _)| *variants == usual);
-    match (fastest, usual_ms) {
-        (Some((_, ms)), Some((_, usual_ms))) if ms >= WORTH_IT * usual_ms => usual,
-        (Some((variants, _)), _) => variants,
-        (None, _) if candidates.iter().any(agrees) => usual,
-        // Nothing was timed, and the usual one is wrong here: any that is right.
-        (None, _) => candidates
-            .iter()
-            .find(|it| it.agrees)
-            .map_or(usual, |it| it.variants),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const USUAL: Variants = Variants {
-        matmul: MatmulVariant::Tiled,
-        matvec_lanes: 32,
-        subgroups: false,
-        fours: 0,
-    };
-
-    fn candidate(matvec_lanes: u32, agrees: bool, ms: Option<f64>) -> Candidate {
-        let variants = Variants {
-            matvec_lanes,
-            ..USUAL
-        };
-        Candidate {
-            variants,
-            agrees,
-            ms,
-        }
-    }
-
-    fn chosen(candidates: &[Candidate]) -> u32 {
-        best(candidates, USUAL).matvec_lanes
-    }
-
-    #[test]
-    fn another_choice_has_to_be_clearly_faster() {
-        let usual = candidate(32, true, Some(1.0));
-        let (near, far) = (Some(0.96), Some(0.94));
-        assert_eq!(chosen(&[candidate(8, true, near), usual.clone()]), 32);
-        assert_eq!(chosen(&[candidate(8, true, far), usual.clone()]), 8);
-        let fastest = candidate(64, true, Some(0.5));
-        assert_eq!(chosen(&[candidate(8, true, far), usual, fastest]), 64);
-    }
-
-    #[test]
-    fn what_deviates_is_never_chosen() {
-        let wrong = candidate(8, false, Some(0.1));
-        assert_eq!(chosen(&[wrong.clone(), candidate(32, true, Some(1.0))]), 32);
-        let usual_is_wrong = candidate(32, false, None);
-        let slow = candidate(16, true, Some(9.0));
-        assert_eq!(chosen(&[wrong, usual_is_wrong.clone(), slow]), 16);
-        assert_eq!(chosen(&[candidate(4, true, None), usual_is_wrong]), 4);
-    }
-
-    #[test]
-    fn rounding_has_to_pay() {
-        let of = |matmul, ms| Candidate {
-            variants: Variants { matmul, ..USUAL },
-            agrees: true,
-            ms: Some(ms),
-        };
-        let (half, dots) = (MatmulVariant::Half, MatmulVariant::Dots);
-        let chosen = |half_ms, dots_ms| {
-            let all = [
-                of(MatmulVariant::Tiled, 1.0),
-                of(half, half_ms),
-                of(dots, dots_ms),
-            ];
-            best(&all, USUAL).matmul
-        };
-        assert_eq!(chosen(0.97, 0.96), MatmulVariant::Tiled);
-        assert_eq!(chosen(0.60, 0.59), half);
-        assert_eq!(chosen(0.60, 0.30), dots);
-        assert_eq!(chosen(2.00, 0.90), dots);
-        let wrong = Candidate {
-            agrees: false,
-            ..of(dots, 0.1)
-        };
-        assert_eq!(best(&[of(MatmulVariant::Tiled, 1.0), wrong], USUAL), USUAL);
-    }
-
-    #[test]
-    fn what_rounds_inputs_agrees_within_rounding() {
-        let wanted = [1000.0, -3.0, 0.0];
-        let (exact, dots) = (MatmulVariant::Tiled, MatmulVariant::Dots);
-        assert!(agree(&wanted, &wanted, exact) && agree(&wanted, &wanted, dots));
-        assert!(!agree(&[1000.001, -3.0, 0.0], &wanted, exact));
-        assert!(agree(&[1000.001, -3.0, 0.0], &wanted, dots));
-        assert!(!agree(&[1000.0, -3.02, 0.0], &wanted, dots));
-        assert!(agree(
-            &[1000.0, -3.02, 0.0],
-            &wanted,
-            MatmulVariant::Cooperative
-        ));
-        assert!(!agree(
-            &[1000.0, -4.02, 0.0],
-            &wanted,
-            MatmulVariant::Cooperative
-        ));
-        assert!(!agree(&[1000.0, f32::NAN, 0.0], &wanted, dots));
-        assert!(!agree(&wanted[..2], &wanted, dots));
-    }
-
-    #[test]
-    fn without_times_it_is_as_usual() {
-        assert_eq!(chosen(&[]), 32);
-        let usual = candidate(32, true, None);
-        assert_eq!(chosen(&[candidate(8, true, None), usual]), 32);
-    }
-
-    #[test]
-    fn the_median_is_a_sample() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![2.0, 1.0]), Some(1.0));
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 3.0, 1.0, 2.0]), Some(2.0));
     }
 }

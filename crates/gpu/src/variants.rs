@@ -6,10 +6,9 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::adapter::AdapterInfo;
-use crate::cache::CachePrecision;
 use crate::device::Gpu;
-use crate::matrix::{Kernels, Matvec};
-use crate::shader::{self, Shader};
+use crate::matrix::{BLOCK, Kernels, Matvec};
+use crate::shader::Shader;
 
 /// Most invocations that share an output.
 const MOST_LANES: u32 = 64;
@@ -80,7 +79,8 @@ impl MatmulVariant {
 }
 
 /// The kernels that an adapter gets. Every one computes the same, but for what
-/// [`MatmulVariant::Half`], [`MatmulVariant::Cooperative`] and [`MatmulVariant::Dots`] round.
+/// [`MatmulVariant::Half`], [`MatmulVariant::Cooperative`], [`MatmulVariant::Dots`] and
+/// [`Variants::bytes`] round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variants {
     /// Products of many rows.
@@ -94,6 +94,11 @@ pub struct Variants {
     /// Not zero: four outputs of a product of a single row are shared by as many invocations as it
     /// takes to have so many of them, a power of two, and the two above mean nothing.
     pub fours: u32,
+    /// Products of a single row in fours read their inputs as signed bytes, multiples of a 127th of the
+    /// largest of 32, where weights are quantized, as those of many rows do with [`MatmulVariant::Dots`];
+    /// whoever writes a row packs it on the way. As much is lost: about what rounding weights to `q8`
+    /// costs, of all that an answer is computed from but the prompt.
+    pub bytes: bool,
 }
 
 /// Lanes of those who do not use them.
@@ -111,14 +116,22 @@ impl Variants {
                 matvec_lanes: 1,
                 subgroups: false,
                 fours: 0,
+                bytes: false,
             },
             false => Self {
                 matmul: MatmulVariant::Tiled,
                 matvec_lanes: NO_LANES,
                 subgroups: false,
                 fours: 1 << 17,
+                bytes: false,
             },
         }
+    }
+
+    /// Nothing is rounded but sums.
+    #[must_use]
+    pub fn are_exact(self) -> bool {
+        self.matmul.is_exact() && !self.bytes
     }
 }
 
@@ -126,8 +139,8 @@ impl Variants {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half`, `cooperative` or `dots`, \
-     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, or `fours=` with a larger one, as in \
-     `tiled lanes=32 subgroups` and `tiled fours=131072`"
+     `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, or `fours=` with a larger one, and \
+     perhaps `bytes`, as in `tiled lanes=32 subgroups` and `tiled fours=131072 bytes`"
 )]
 pub struct UnknownVariants {
     /// It.
@@ -158,7 +171,8 @@ impl Variants {
     #[must_use]
     pub fn matvec(&self) -> String {
         if self.fours > 0 {
-            return format!("fours={}", self.fours);
+            let bytes = if self.bytes { " bytes" } else { "" };
+            return format!("fours={}{bytes}", self.fours);
         }
         let subgroups = if self.subgroups { " subgroups" } else { "" };
         format!("lanes={}{subgroups}", self.matvec_lanes)
@@ -180,6 +194,10 @@ impl FromStr for Variants {
                 _ => return None,
             };
             if let Some(fours) = lanes.strip_prefix("fours=") {
+                let (fours, bytes) = match fours.strip_suffix(" bytes") {
+                    Some(fours) => (fours, true),
+                    None => (fours, false),
+                };
                 let fours: u32 = fours.parse().ok()?;
                 let known = fours.is_power_of_two() && (FOURS[0]..=FOURS[1]).contains(&fours);
                 let variants = Self {
@@ -187,6 +205,7 @@ impl FromStr for Variants {
                     matvec_lanes: NO_LANES,
                     subgroups: false,
                     fours,
+                    bytes,
                 };
                 return (known && variants.to_string() == text).then_some(variants);
             }
@@ -201,6 +220,7 @@ impl FromStr for Variants {
                 matvec_lanes,
                 subgroups,
                 fours: 0,
+                bytes: false,
             };
             // One text for each, so that what is kept can be compared: no sign, no leading zero.
             (known && variants.to_string() == text).then_some(variants)
@@ -232,77 +252,13 @@ impl Gpu {
                 0 => 0,
                 some => some.clamp(FOURS[0], FOURS[1]).next_power_of_two(),
             },
+            bytes: variants.bytes && variants.fours > 0,
             matmul: match variants.matmul {
                 MatmulVariant::Half if !self.has_f16() => MatmulVariant::Tiled,
                 MatmulVariant::Cooperative if self.0.cooperative_side == 0 => MatmulVariant::Tiled,
                 other => other,
             },
         });
-    }
-
-    /// Whether norms and attention of what is recorded from now on are computed by kernels for
-    /// adapters that compute on the CPU, where a barrier is a switch between threads: with few of them or
-    /// none, and less shared between invocations.
-    #[must_use]
-    pub fn is_serial(&self) -> bool {
-        self.0.serial.get()
-    }
-
-    /// Has those used or the ones for GPUs, instead of what suits the adapter.
-    pub fn set_serial(&self, serial: bool) {
-        self.0.serial.set(serial);
-    }
-
-    /// The one for a GPU or the other of two kernels that compute a norm of each row, and their
-    /// workgroups: one for each row, or for each eight.
-    pub(crate) fn norm(
-        &self,
-        both: [&'static Shader; 2],
-        rows: usize,
-    ) -> (&'static Shader, [u64; 3]) {
-        match (self.is_serial(), both) {
-            (false, [shader, _]) => (shader, [rows as u64, 1, 1]),
-            (true, [_, shader]) => (shader, [rows.div_ceil(8) as u64, 1, 1]),
-        }
-    }
-
-    /// The kernel for attention of many rows to such a cache, and the queries of its workgroups.
-    pub(crate) fn attention(&self, cache: CachePrecision) -> (&'static Shader, usize) {
-        let (shaders, queries) = match self.is_serial() {
-            true => (
-                [
-                    &shader::ATTENTION,
-                    &shader::ATTENTION_KV16,
-                    &shader::ATTENTION_KV8,
-                ],
-                32,
-            ),
-            false => (
-                [
-                    &shader::ATTENTION_SIXTEENS,
-                    &shader::ATTENTION_SIXTEENS_KV16,
-                    &shader::ATTENTION_SIXTEENS_KV8,
-                ],
-                16,
-            ),
-        };
-        (cache.pick(shaders), queries)
-    }
-
-    /// The kernel for attention of a single row to such a cache.
-    pub(crate) fn decode_attention(&self, cache: CachePrecision) -> &'static Shader {
-        cache.pick(match self.is_serial() {
-            true => [
-                &shader::DECODE_ATTENTION_SERIAL,
-                &shader::DECODE_ATTENTION_SERIAL_KV16,
-                &shader::DECODE_ATTENTION_SERIAL_KV8,
-            ],
-            false => [
-                &shader::DECODE_ATTENTION,
-                &shader::DECODE_ATTENTION_KV16,
-                &shader::DECODE_ATTENTION_KV8,
-            ],
-        })
     }
 
     /// Whether arithmetic of 16-bit floats is in use.
@@ -339,37 +295,84 @@ impl Gpu {
         kernel.unwrap_or((kernels.matmul, &[[32, 64]]))
     }
 
-    /// The kernel for a single row and so many rows of weights of a matrix of `all` of them, how
-    /// many invocations share an output, and how many workgroups that makes.
-    pub(crate) fn matvec(
-        &self,
-        kernel: Matvec,
-        rows: usize,
-        all: usize,
-        blocks: usize,
-    ) -> (&'static Shader, u32, u64) {
+    /// Who computes products of a single row with a matrix of so many rows and blocks.
+    pub(crate) fn matvec(&self, kernel: Matvec, rows: usize, blocks: usize, exact: bool) -> Team {
         let variants = self.variants();
         if variants.fours > 0 {
-            let wanted = variants.fours as usize / all.div_ceil(4).max(1);
-            // No more than there are pairs of blocks to share; and not so few that what neighbours read of a row
-            // is less than memory moves at a time.
-            let most = blocks.div_ceil(2).max(1).next_power_of_two().min(256);
+            let bytes = kernel.bytes.filter(|_| variants.bytes && !exact);
+            let at_once = match bytes {
+                Some(_) => kernel.at_once,
+                None => 2 * BLOCK,
+            };
+            let wanted = variants.fours as usize / rows.div_ceil(4).max(1);
+            // No more than there are inputs to share; and not so few that what neighbours read of a row is
+            // less than memory moves at a time.
+            let most = (blocks * BLOCK).div_ceil(at_once.max(1)).max(1);
+            let most = most.next_power_of_two().min(256);
             let lanes = wanted.max(1).next_power_of_two().clamp(8.min(most), most);
-            let groups = rows.div_ceil(4).div_ceil(256 / lanes);
-            return (kernel.fours, lanes as u32, groups as u64);
+            return Team {
+                shader: bytes.unwrap_or(kernel.fours),
+                lanes: lanes as u32,
+                outputs: 4,
+                workgroup: 256,
+                reads_bytes: bytes.is_some(),
+                packs: kernel.packs.filter(|_| bytes.is_some()),
+            };
         }
         // Few outputs are shared by more, so that every core has some.
         const LEAST_GROUPS: usize = 8;
         let mut lanes = variants.matvec_lanes.clamp(1, 64);
-        while lanes < 16 && (all.div_ceil(2) * lanes as usize) < 64 * LEAST_GROUPS {
+        while lanes < 16 && (rows.div_ceil(2) * lanes as usize) < 64 * LEAST_GROUPS {
             lanes *= 2;
         }
-        let groups = rows.div_ceil(2).div_ceil(64 / lanes as usize) as u64;
         let fits = lanes > 1 && lanes <= self.0.subgroup_size;
         // As many as were measured, and found to be neighbours.
         let wanted = variants.subgroups && lanes == variants.matvec_lanes;
         let subgroups = kernel.subgroups.filter(|_| fits && wanted);
-        (subgroups.unwrap_or(kernel.plain), lanes, groups)
+        Team {
+            shader: subgroups.unwrap_or(kernel.plain),
+            lanes,
+            outputs: 2,
+            workgroup: 64,
+            reads_bytes: false,
+            packs: None,
+        }
+    }
+}
+
+/// Invocations that share products of a single row.
+#[derive(Clone, Copy)]
+pub(crate) struct Team {
+    pub(crate) shader: &'static Shader,
+    pub(crate) lanes: u32,
+    /// Rows of weights that they share, and invocations of a workgroup.
+    outputs: usize,
+    workgroup: usize,
+    /// The row is read in bytes.
+    pub(crate) reads_bytes: bool,
+    packs: Option<&'static Shader>,
+}
+
+impl Team {
+    /// What the kernel is told: by its number, as names of what a shader imports are not kept.
+    pub(crate) fn constant(&self) -> (&'static str, f64) {
+        ("1", f64::from(self.lanes))
+    }
+
+    /// Workgroups for so many rows of weights.
+    pub(crate) fn groups(&self, rows: usize) -> u64 {
+        let teams = self.workgroup / self.lanes as usize;
+        rows.div_ceil(self.outputs).div_ceil(teams) as u64
+    }
+
+    /// A team that packs what it writes, if there is such a kernel: so large that a workgroup has whole
+    /// groups of 32 outputs, two of a team, and no more than it has room for.
+    pub(crate) fn packing(&self) -> Option<Self> {
+        Some(Self {
+            shader: self.packs?,
+            lanes: self.lanes.clamp(8, 16),
+            ..*self
+        })
     }
 }
 
@@ -393,6 +396,7 @@ mod tests {
                         matvec_lanes,
                         subgroups,
                         fours: 0,
+                        bytes: false,
                     };
                     assert_eq!(variants.to_string().parse(), Ok(variants));
                 }
@@ -403,6 +407,7 @@ mod tests {
             matvec_lanes: 32,
             subgroups: false,
             fours: 0,
+            bytes: false,
         };
         assert_eq!(kept.to_string(), "tiled lanes=32");
         let kept = Variants {
@@ -417,6 +422,14 @@ mod tests {
         };
         assert_eq!(kept.to_string(), "tiled fours=131072");
         assert_eq!(kept.to_string().parse(), Ok(kept));
+        assert!(kept.are_exact());
+        let kept = Variants {
+            bytes: true,
+            ..kept
+        };
+        assert_eq!(kept.to_string(), "tiled fours=131072 bytes");
+        assert_eq!(kept.to_string().parse(), Ok(kept));
+        assert!(!kept.are_exact());
     }
 
     #[test]
@@ -463,6 +476,13 @@ mod tests {
             "tiled fours=512",
             "tiled fours=100000",
             "tiled fours=131072 subgroups",
+            "tiled fours=131072 bytes ",
+            "tiled fours=131072  bytes",
+            "tiled fours=131072 bytes bytes",
+            "tiled bytes fours=131072",
+            "tiled fours=0 bytes",
+            "tiled lanes=32 bytes",
+            "tiled bytes",
             "tiled fours=33554432",
         ] {
             let refused = text.parse::<Variants>().expect_err(text);

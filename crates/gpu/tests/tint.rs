@@ -162,20 +162,27 @@ async fn products_on(gpu: &Gpu) {
     assert_eq!(gpu.info().backend, "webgpu");
     let mut rng = Rng::new(1);
     let usual = gpu.variants();
-    for (rows, columns, outputs, matmul) in [
-        (1, 137, 35, usual.matmul),
+    let of = |matmul| Variants { matmul, ..usual };
+    let bytes = Variants {
+        fours: 1 << 10,
+        bytes: true,
+        ..usual
+    };
+    for (rows, columns, outputs, variants) in [
+        (1, 137, 35, usual),
         // Whole chunks of 32 inputs, read 16 bytes at a time in the precision with such groups.
-        (1, 128, 35, usual.matmul),
-        (1, 128, 1031, usual.matmul),
-        (33, 13, 37, MatmulVariant::Registers),
-        (33, 13, 37, MatmulVariant::Tiled),
-        (33, 64, 37, MatmulVariant::Dots),
+        (1, 128, 35, usual),
+        (1, 128, 1031, usual),
+        (1, 128, 1031, bytes),
+        (33, 13, 37, of(MatmulVariant::Registers)),
+        (33, 13, 37, of(MatmulVariant::Tiled)),
+        (33, 64, 37, of(MatmulVariant::Dots)),
     ] {
-        gpu.set_variants(Variants { matmul, ..usual });
+        gpu.set_variants(variants);
         for precision in upload::PRECISIONS {
             let columns = upload::columns(precision, columns);
             let mut x = rng.numbers(rows * columns, 1.0);
-            if matmul == MatmulVariant::Dots {
+            if !variants.are_exact() {
                 // What bytes hold, too.
                 for_every_cache(&mut x, 32, 0);
             }
@@ -289,10 +296,12 @@ async fn kernels_are_compiled_ahead() {
         assert_eq!(asked, ready);
     }
     let with_all = Gpu::open(&GpuOptions::default()).await.unwrap();
-    with_all.set_variants("half lanes=4 subgroups".parse().unwrap());
-    let prepared = with_all.prepare(roles.into_iter(), CachePrecision::F16, true);
-    let [asked, ready] = prepared.await;
-    assert_eq!(asked, ready);
+    for variants in ["half lanes=4 subgroups", "tiled fours=131072 bytes"] {
+        with_all.set_variants(variants.parse().unwrap());
+        let prepared = with_all.prepare(roles.into_iter(), CachePrecision::F16, true);
+        let [asked, ready] = prepared.await;
+        assert_eq!(asked, ready, "{variants}");
+    }
     let x = upload::tensor(&gpu, 8, &[1.0; 8]);
     let y = upload::tensor(&gpu, 8, &[2.0; 8]);
     gpu.submit(&record(&gpu, |r| r.add(&x, &y)));

@@ -116,6 +116,8 @@ struct Case {
     cache: Option<CachePrecision>,
     /// Products of many rows, if not as usual.
     matmul: Option<MatmulVariant>,
+    /// Products of a single row read their inputs as bytes.
+    bytes: bool,
 }
 
 impl Case {
@@ -125,6 +127,7 @@ impl Case {
             recipe,
             cache: None,
             matmul: None,
+            bytes: false,
         }
     }
 
@@ -138,6 +141,11 @@ impl Case {
         let products = |name, recipe, matmul| Self {
             name,
             matmul: Some(matmul),
+            ..Self::of(recipe)
+        };
+        let bytes = |name, recipe| Self {
+            name,
+            bytes: true,
             ..Self::of(recipe)
         };
         let others = [
@@ -157,6 +165,8 @@ impl Case {
             ),
             products("q8, int8 products", Recipe::Q8, MatmulVariant::Dots),
             products("q4, int8 products", Recipe::Q4, MatmulVariant::Dots),
+            bytes("q8, int8 products of a step", Recipe::Q8),
+            bytes("q4, int8 products of a step", Recipe::Q4),
         ];
         Recipe::ALL
             .into_iter()
@@ -197,7 +207,14 @@ fn measure(scenes: u32, fresh: bool, only: Option<&str>) -> Outcome<()> {
         let conditions = Conditions {
             adapter: format!("{} ({})", adapter.name, adapter.backend),
             model: fingerprint(&model.join("model.safetensors"))?,
-            recipe: format!("{:?}, {:?}, {:?}", case.recipe, case.cache, case.matmul),
+            recipe: format!(
+                "{:?}, {:?}, {:?}{}",
+                case.recipe,
+                case.cache,
+                case.matmul,
+                // Answers of before there was this are still answers.
+                if case.bytes { ", bytes" } else { "" }
+            ),
         };
         let name = case.name.replace(", ", "-").replace(' ', "-");
         let file = kept.join(format!("{name}.jsonl"));
@@ -285,6 +302,11 @@ fn load(model: &Path, case: &Case) -> Outcome<Engine> {
     let mut variants = Variants::usual(gpu.info());
     if let Some(matmul) = case.matmul {
         variants.matmul = matmul;
+    }
+    if case.bytes {
+        // Few invocations where the CPU computes; how many does not matter to what is rounded.
+        variants.fours = variants.fours.max(1 << 10);
+        variants.bytes = true;
     }
     // The usual kernels, whatever would suit the adapter.
     options.gpu.tuning.known = vec![Tuned {

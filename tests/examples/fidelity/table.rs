@@ -98,7 +98,8 @@ and captions that are right to the letter.
 
 Behind a comma what is computed otherwise than usual: keys and values in bytes (`--kv-cache int8`),
 and products of a picture's and a prompt's rows as 16-bit floats or bytes (the kernels `half` and
-`dots`), which an adapter gets if they are clearly faster there.
+`dots`) or of a decoding step's one row as bytes (`bytes`), which an adapter gets if they are clearly
+faster there.
 
 | goal | box IoU | worst score against `as-stored` | |
 |---|---|---|---|

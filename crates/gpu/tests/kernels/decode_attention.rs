@@ -1,7 +1,8 @@
-use paligemma_gpu::{Attention, CachePrecision, Gpu, Heads, KvCache};
+use paligemma_gpu::{Attention, CachePrecision, Gpu, Heads, KvCache, Recorder, Tensor};
 use pollster::block_on;
 
 use super::attention::{SHAPES, capped, shape, windowed};
+use super::bytes::assert_is_packed;
 use super::device::{Target, input, open, run};
 use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
 use crate::support::random::{Rng, for_every_cache};
@@ -80,6 +81,19 @@ fn attend(
     data: &Data,
     parts: usize,
 ) -> (Vec<f32>, [Vec<f32>; 2]) {
+    let (y, caches, ()) = attend_and(gpu, precision, shape, data, parts, |_, _| ());
+    (y, caches)
+}
+
+/// The same with what else is recorded, of the answer.
+fn attend_and<T>(
+    gpu: &Gpu,
+    precision: CachePrecision,
+    shape: &Shape,
+    data: &Data,
+    parts: usize,
+    then: impl FnOnce(&mut Recorder, &Tensor) -> T,
+) -> (Vec<f32>, [Vec<f32>; 2], T) {
     let cache = gpu
         .kv_cache(shape.kv_heads, shape.capacity, shape.head_dim, precision)
         .unwrap();
@@ -88,11 +102,13 @@ fn attend(
     let span = upload::indices(gpu, &[shape.first as u32, shape.prefix as u32]);
     let target = Target::poisoned(gpu, 1, shape.heads * shape.head_dim);
     let (layout, how) = hows(shape);
+    let mut more = None;
     run(gpu, |r| {
         r.decode_attention_in(parts, &x, layout, &cache, &span, how, &target.view);
+        more = Some(then(r, &target.view));
     });
     let caches = block_on(gpu.read_cache(&cache, shape.capacity)).unwrap();
-    (target.read(gpu), caches)
+    (target.read(gpu), caches, more.unwrap())
 }
 
 fn hows(shape: &Shape) -> (Heads<'static>, Attention) {
@@ -156,6 +172,37 @@ pub(crate) fn merge_attention() {
                 assert_agrees(&name, &actual, &expected);
             }
         }
+    }
+}
+
+/// The same with its answer packed, of heads of whole groups of 32 numbers; of others nobody packs it on
+/// the way.
+pub(crate) fn merge_attention_packs() {
+    let gpu = open();
+    let mut rng = Rng::new(116);
+    for (heads, parts) in [
+        ([2, 1, 32], 2),
+        ([8, 4, 256], 16),
+        ([4, 2, 96], 64),
+        ([32, 16, 128], 3),
+        ([4, 2, 24], 2),
+    ] {
+        let shape = shape(heads, [1, 63, 20, 70]);
+        let data = Data::new(&mut rng, &shape, 3.0);
+        let pack = |r: &mut Recorder, y: &Tensor| {
+            let step = r.step_count();
+            let packed = r.packed_form(y).unwrap();
+            (packed, r.step_count() - step)
+        };
+        let (actual, _, (packed, more)) =
+            attend_and(&gpu, CachePrecision::F16, &shape, &data, parts, pack);
+        let filled = data.filled(&shape);
+        let queries = &data.x[..shape.heads * shape.head_dim];
+        let expected = twin::attention(&shape, queries, &filled[0], &filled[1]);
+        let expected = bounds::attention(&expected, shape.head_dim, shape.cap);
+        assert_agrees(&format!("{heads:?}"), &actual, &expected);
+        assert_is_packed(&gpu, &packed, &actual);
+        assert_eq!(more, usize::from(heads[2] == 24), "{heads:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The product that ends in the gated activation.
 
 use paligemma_checkpoint::Precision;
-use paligemma_gpu::Gpu;
+use paligemma_gpu::{Gpu, Recorder, Tensor};
 
 use super::device::{Target, input, open, open_by_subgroups, run};
 use super::linear::{ENOUGH, LANES, in_fours, share};
@@ -59,6 +59,19 @@ fn linear_geglu_on(gpu: &Gpu, precision: Precision, unit: usize) {
 fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, outputs: usize, columns: usize) {
     let columns = upload::columns(precision, columns);
     let x = rng.numbers(columns, 1.0);
+    check_of(gpu, rng, precision, outputs, &x, |_, _| ());
+}
+
+/// What else is recorded after the product, and its target.
+pub(crate) fn check_of<T>(
+    gpu: &Gpu,
+    rng: &mut Rng,
+    precision: Precision,
+    outputs: usize,
+    x: &[f32],
+    then: impl FnOnce(&mut Recorder, &Tensor) -> T,
+) -> (Vec<f32>, T) {
+    let columns = x.len();
     let (w_gpu, w) = upload::matrix(
         gpu,
         2 * outputs,
@@ -67,8 +80,12 @@ fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, outputs: usize, columns
         &rng.numbers(2 * outputs * columns, 1.0),
     );
     let target = Target::poisoned(gpu, 1, outputs);
-    let x_gpu = input(gpu, columns, &x);
-    run(gpu, |r| r.linear_geglu(&x_gpu, &w_gpu, &target.view));
+    let x_gpu = input(gpu, columns, x);
+    let mut more = None;
+    run(gpu, |r| {
+        r.linear_geglu(&x_gpu, &w_gpu, &target.view);
+        more = Some(then(r, &target.view));
+    });
     let actual = target.read(gpu);
 
     let plain = Then {
@@ -76,7 +93,7 @@ fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, outputs: usize, columns
         gelu: None,
         accumulate: None,
     };
-    let dots = twins::matvec::matvec(&x, &w);
+    let dots = twins::matvec::matvec(x, &w);
     let with = |gelu: fn(f64) -> f64, gates: usize, ups: usize| -> Vec<Bounded> {
         let activated = Then {
             gelu: Some(gelu),
@@ -103,4 +120,5 @@ fn check(gpu: &Gpu, rng: &mut Rng, precision: Precision, outputs: usize, columns
     if outputs == 101 {
         assert_differs("gelu by erf", &actual, &with(math::gelu_erf, 0, outputs));
     }
+    (actual, more.unwrap())
 }

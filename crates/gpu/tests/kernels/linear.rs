@@ -18,10 +18,10 @@ pub(crate) const ROWS: [usize; 8] = [2, 3, 5, 8, 31, 32, 33, 65];
 pub(crate) struct Case {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
-    outputs: usize,
-    bias: bool,
-    gelu: bool,
-    accumulate: bool,
+    pub(crate) outputs: usize,
+    pub(crate) bias: bool,
+    pub(crate) gelu: bool,
+    pub(crate) accumulate: bool,
 }
 
 /// All eight combinations of options, over shapes that are drawn from the lists.

@@ -11,6 +11,7 @@ mod twins;
 
 mod argmax;
 mod attention;
+mod bytes;
 mod conv;
 mod cooperative;
 mod decode_attention;
@@ -133,8 +134,10 @@ kernels! {
     matvec_fours_int4_wide => linear::matvec_fours_wide(WIDE_INT4);
     matvec_fours_q4 => linear::matvec_fours(Q4);
     matvec_fours_q4_wide => linear::matvec_fours_wide(WIDE_Q4);
+    matvec_fours_q4_wide_bytes => bytes::matvec([WIDE_Q4, Precision::Q4 { group: 64 }, Precision::Q4 { group: 128 }]);
     matvec_fours_q8 => linear::matvec_fours(Q8);
     matvec_fours_q8_wide => linear::matvec_fours_wide(WIDE_Q8);
+    matvec_fours_q8_wide_bytes => bytes::matvec([WIDE_Q8, Precision::Q8 { group: 64 }, Precision::Q8 { group: 128 }]);
     matvec_geglu_bf16 => geglu::linear_geglu(Precision::BF16, 8);
     matvec_geglu_f16 => geglu::linear_geglu(Precision::F16, 8);
     matvec_geglu_f32 => geglu::linear_geglu(Precision::F32, 8);
@@ -145,8 +148,12 @@ kernels! {
     matvec_geglu_fours_int4_wide => geglu::linear_geglu_fours(WIDE_INT4, 32);
     matvec_geglu_fours_q4 => geglu::linear_geglu_fours(Q4, 8);
     matvec_geglu_fours_q4_wide => geglu::linear_geglu_fours(WIDE_Q4, 32);
+    matvec_geglu_fours_q4_wide_bytes => bytes::geglu(WIDE_Q4);
+    matvec_geglu_fours_q4_wide_bytes_packs => bytes::geglu_packs([WIDE_Q4, Precision::Q4 { group: 64 }]);
     matvec_geglu_fours_q8 => geglu::linear_geglu_fours(Q8, 8);
     matvec_geglu_fours_q8_wide => geglu::linear_geglu_fours(WIDE_Q8, 32);
+    matvec_geglu_fours_q8_wide_bytes => bytes::geglu(WIDE_Q8);
+    matvec_geglu_fours_q8_wide_bytes_packs => bytes::geglu_packs([WIDE_Q8, Precision::Q8 { group: 64 }]);
     matvec_geglu_int4 => geglu::linear_geglu(INT4, 8);
     matvec_geglu_int4_wide => geglu::linear_geglu(WIDE_INT4, 32);
     matvec_geglu_int4_wide_subgroups => geglu::linear_geglu_by_subgroups(WIDE_INT4, 32);
@@ -166,11 +173,15 @@ kernels! {
     matvec_q8_wide => linear::matvec_wide(WIDE_Q8);
     matvec_q8_wide_subgroups => linear::matvec_by_subgroups(WIDE_Q8);
     merge_attention => decode_attention::merge_attention();
+    merge_attention_packs => decode_attention::merge_attention_packs();
+    pack_row => bytes::pack_row();
     patchify => rows::patchify();
     process_logits => picking::process_logits();
     rms_norm => norms::rms_norm(false);
+    rms_norm_packs => norms::rms_norm_packs();
     rms_norm_serial => norms::rms_norm(true);
     rms_norm_twice => norms::rms_norm_twice(false);
+    rms_norm_twice_packs => norms::rms_norm_twice_packs();
     rms_norm_twice_serial => norms::rms_norm_twice(true);
     scatter_rows => rows::scatter_rows();
     soft_cap => elementwise::soft_cap();

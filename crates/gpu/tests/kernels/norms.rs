@@ -1,3 +1,4 @@
+use super::bytes::assert_is_packed;
 use super::device::{Target, input, open, run};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
@@ -111,6 +112,60 @@ pub(crate) fn rms_norm_twice(serial: bool) {
         if columns > 1 {
             assert_differs("the first scale", &actual, &normed(&scale, EPS));
         }
+    }
+}
+
+/// Rows of whole groups of 32, padding included: around what a workgroup holds, and much more.
+const PACKED: [usize; 9] = [25, 32, 64, 160, 1152, 4096, 4128, 5216, 9216];
+
+/// Packed while it is written: a single row.
+pub(crate) fn rms_norm_packs() {
+    let gpu = open();
+    let mut rng = Rng::new(46);
+    for (i, columns) in PACKED.into_iter().enumerate() {
+        let accumulate = i % 3 == 1;
+        let (x, scale) = (rng.numbers(columns, 3.0), rng.numbers(columns, 1.5));
+        let before = rng.numbers(columns, 2.0);
+        let target = Target::holding(&gpu, columns, &before);
+        let x_gpu = input(&gpu, columns, &x);
+        let scale_gpu = upload::tensor(&gpu, columns, &scale);
+        let mut packed = None;
+        run(&gpu, |r| {
+            r.rms_norm(&x_gpu, &scale_gpu, EPS, accumulate, &target.view);
+            packed = r.packed_form(&target.view);
+            assert_eq!(r.step_count(), 1);
+        });
+        let actual = target.read(&gpu);
+        let twin = rms_twin(&x, &scale, EPS);
+        let expected = bounds::rms_norm(&twin, accumulate.then_some(&before[..]));
+        assert_agrees("rms_norm_packs", &actual, &expected);
+        assert_is_packed(&gpu, &packed.unwrap(), &actual);
+    }
+}
+
+pub(crate) fn rms_norm_twice_packs() {
+    let gpu = open();
+    let mut rng = Rng::new(47);
+    for columns in PACKED {
+        let (x, before) = (rng.numbers(columns, 3.0), rng.numbers(columns, 2.0));
+        let (scale, next) = (rng.numbers(columns, 1.5), rng.numbers(columns, 1.5));
+        let hidden = Target::holding(&gpu, columns, &before);
+        let target = Target::poisoned(&gpu, 1, columns);
+        let x_gpu = input(&gpu, columns, &x);
+        let [scale_gpu, next_gpu] = [&scale, &next].map(|s| upload::tensor(&gpu, columns, s));
+        let mut packed = None;
+        run(&gpu, |r| {
+            let (hidden, y) = (&hidden.view, &target.view);
+            r.rms_norm_twice(&x_gpu, &scale_gpu, hidden, &next_gpu, EPS, y);
+            packed = r.packed_form(y);
+            assert_eq!(r.step_count(), 1);
+        });
+        let (added, actual) = (hidden.read(&gpu), target.read(&gpu));
+        let first = bounds::rms_norm(&rms_twin(&x, &scale, EPS), Some(&before));
+        assert_agrees("hidden", &added, &first);
+        let second = bounds::rms_norm(&rms_twin(&added, &next, EPS), None);
+        assert_agrees("the next norm", &actual, &second);
+        assert_is_packed(&gpu, &packed.unwrap(), &actual);
     }
 }
 

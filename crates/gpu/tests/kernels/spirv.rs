@@ -115,6 +115,21 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
         let narrow = loads.iter().filter(|bytes| **bytes < 16).count();
         assert!(narrow <= 3, "{name}: {loads:?}");
     }
+    // Of bytes the row is one load for 16 of them, and serves four rows of weights, each of which has a scale
+    // of its own.
+    for (name, x) in [
+        ("matvec_fours_q4_wide_bytes", 2),
+        ("matvec_fours_q8_wide_bytes", 1),
+        ("matvec_geglu_fours_q4_wide_bytes_packs", 2),
+    ] {
+        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
+        let loads = loads(&instructions(&words));
+        let wide = loads.iter().filter(|bytes| **bytes == 16).count();
+        assert!(wide >= x + 1, "{name}: {loads:?}");
+        let narrow = loads.iter().filter(|bytes| **bytes < 16).count();
+        // Four scales and a step; a bias, and what y held.
+        assert!(narrow <= 7, "{name}: {loads:?}");
+    }
     // What is told apart: a block at a time, its weights come in words of four bytes.
     let words = words(shader("matvec_q4"), BoundsCheckPolicy::Unchecked);
     let loads = loads(&instructions(&words));

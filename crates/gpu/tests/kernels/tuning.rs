@@ -66,6 +66,9 @@ fn what_needs_a_feature_is_tried_where_there_is_one() {
     let baseline = open();
     baseline.set_variants("half lanes=4 subgroups".parse().unwrap());
     assert_eq!(baseline.variants().to_string(), "tiled lanes=4");
+    // Bytes need no feature.
+    baseline.set_variants("half fours=4096 bytes".parse().unwrap());
+    assert_eq!(baseline.variants().to_string(), "tiled fours=4096 bytes");
 }
 
 #[test]
@@ -78,6 +81,7 @@ fn what_is_known_is_used_without_a_run() {
         matvec_lanes: 2,
         subgroups: false,
         fours: 0,
+        bytes: false,
     };
     let other = Tuned {
         adapter: "another adapter".to_owned(),

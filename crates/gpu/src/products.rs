@@ -1,0 +1,68 @@
+//! What kernels are measured with.
+
+use paligemma_checkpoint::Precision;
+
+use crate::device::Gpu;
+use crate::error::GpuError;
+use crate::kernels::Linear;
+use crate::matrix::Matrix;
+use crate::program::Recorder;
+use crate::tensor::Tensor;
+
+/// The precision that is measured: that of the recipe people use.
+const PRECISION: Precision = Precision::Q4 { group: 32 };
+/// Products that are compared: one of each shape. The others are there to be read.
+pub(crate) const READ: usize = 2;
+
+/// x · wᵀ, of numbers that are made up.
+pub(crate) struct Product {
+    x: Tensor,
+    w: Matrix,
+    pub(crate) y: Tensor,
+}
+
+impl Product {
+    /// Of so many rows, with a matrix of `[rows, columns]`.
+    ///
+    /// All orders of summing give the same bits: a weight is a multiple of its scales' last digit,
+    /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is -1, 0 or 1. So every
+    /// partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216 terms of
+    /// either sign, each around 2^12.7, it is around 2^19. Of products of 16-bit floats, which are scaled
+    /// after 32 of them, it is an integer of at most 8 · 32 = 2^8 < 2^11. Bytes are 127 for 1, and a sum
+    /// of them times 1/127 in f32, which is off by 2^-28 of itself, rounds to the whole number it is of.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        rows: usize,
+        shape: [usize; 2],
+        seed: u32,
+    ) -> Result<Self, GpuError> {
+        let w = gpu.matrix("tuning weights", shape[0], shape[1], PRECISION)?;
+        let x = gpu.tensor("tuning inputs", rows, shape[1])?;
+        let y = gpu.tensor("tuning outputs", rows, shape[0])?;
+        let mut fill = gpu.recorder();
+        fill.fill_matrix(&w, seed);
+        gpu.submit(&fill.finish()?);
+        // Evenly spread, and the same everywhere.
+        let number = |i: usize| {
+            let noise = (i as u32 ^ (seed << 20)).wrapping_mul(2_654_435_769);
+            ((noise >> 16) % 3) as f32 - 1.0
+        };
+        let numbers: Vec<f32> = (0..rows * shape[1]).map(number).collect();
+        gpu.write(&x, 0, &numbers)?;
+        Ok(Self { x, w, y })
+    }
+
+    pub(crate) fn record(&self, recorder: &mut Recorder) {
+        recorder.linear(&self.x, &self.w, Linear::default(), &self.y);
+    }
+}
+
+/// What those that are compared came to.
+pub(crate) async fn read(gpu: &Gpu, products: &[Product]) -> Result<Vec<f32>, GpuError> {
+    let mut all = Vec::new();
+    for product in products.iter().take(READ) {
+        all.extend(gpu.read_tensor(&product.y).await?);
+    }
+    gpu.check()?;
+    Ok(all)
+}

@@ -1,7 +1,7 @@
 //! Products of a single row whose inputs are read as bytes, and who packs those.
 
 use paligemma_checkpoint::Precision;
-use paligemma_gpu::{Gpu, Indices, Linear, Matrix, Recorder, Tensor, Variants};
+use paligemma_gpu::{Gpu, GpuError, Indices, Linear, Matrix, Recorder, Tensor, Variants};
 
 use super::device::{Target, input, open, open_with, read, read_indices, run};
 use super::linear::{Case, ENOUGH, check_of, dots};
@@ -286,6 +286,7 @@ const WIDTH: usize = 64;
 impl Step {
     fn new() -> Self {
         let gpu = open();
+        gpu.set_serial(false);
         in_bytes(&gpu, 1 << 10);
         let mut rng = Rng::new(65);
         let numbers = rng.numbers(WIDTH * WIDTH, 1.0);
@@ -425,4 +426,33 @@ fn rows_have_bytes_of_their_own() {
     assert_same_bits("b", &read(gpu, &y1), &step.of(&held_b));
     assert_same_bits("a again", &read(gpu, &y2), &step.of(&held_a));
     assert_same_bits("b in a", &read(gpu, &y3), &step.of(&held_b));
+}
+
+/// Two rows, one that is not of whole groups of 32, too few bytes, too few steps.
+#[test]
+fn what_cannot_be_packed_is_refused() {
+    let gpu = open();
+    for (shape, bytes, steps) in [
+        ([2, 64], 16, 2),
+        ([1, 40], 16, 2),
+        ([1, 64], 15, 2),
+        ([1, 64], 16, 1),
+    ] {
+        let x = gpu.tensor("x", shape[0], shape[1]).unwrap();
+        let bytes = gpu.indices("bytes", bytes).unwrap();
+        let steps = gpu.tensor("steps", 1, steps).unwrap();
+        let mut recorder = gpu.recorder();
+        recorder.pack_row(&x, &bytes, &steps);
+        let refused = recorder.finish().map(|_| ());
+        assert!(
+            matches!(
+                &refused,
+                Err(GpuError::Shape {
+                    kernel: "pack_row",
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
 }

@@ -209,6 +209,7 @@ fn kernels_digest() -> u64 {
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,
         &shader::MATVEC_FOURS_Q4_WIDE,
         &shader::MATVEC_FOURS_Q4_WIDE_BYTES,
+        &shader::PACK_ROW,
     ];
     let bytes = kernels.iter().flat_map(|shader| shader.source.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {

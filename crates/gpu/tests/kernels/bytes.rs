@@ -5,6 +5,7 @@ use paligemma_gpu::{Gpu, GpuError, Indices, Linear, Matrix, Recorder, Tensor, Va
 
 use super::device::{Target, input, open, open_with, read, read_indices, run};
 use super::linear::{Case, ENOUGH, check_of, dots};
+use super::misfits::refused;
 use super::{WIDE_Q4, geglu};
 use crate::support::bounds::U;
 use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
@@ -270,6 +271,22 @@ pub(crate) fn pack_row() {
             let steps = upload::tensor(&gpu, stride / 32, &all_steps[..stride / 32]);
             assert_is_packed(&gpu, &(bytes, steps), &x);
         }
+    }
+}
+
+#[test]
+fn what_no_row_packs_into_is_refused() {
+    let gpu = open();
+    let t = |rows, columns| gpu.tensor("t", rows, columns).unwrap();
+    // Two rows, one that is not of whole groups of 32, too few bytes, too few steps.
+    for (x, words, steps) in [
+        (t(2, 64), 16, 2),
+        (t(1, 40), 16, 2),
+        (t(1, 64), 15, 2),
+        (t(1, 64), 16, 1),
+    ] {
+        let bytes = gpu.indices("bytes", words).unwrap();
+        refused(&gpu, "pack_row", |r| r.pack_row(&x, &bytes, &t(1, steps)));
     }
 }
 

@@ -9,7 +9,7 @@ use super::device::open;
 
 /// The error names the kernel (`matmul` stands for its three storages).
 #[track_caller]
-fn refused(gpu: &Gpu, kernel: &str, record: impl FnOnce(&mut Recorder)) {
+pub(crate) fn refused(gpu: &Gpu, kernel: &str, record: impl FnOnce(&mut Recorder)) {
     let mut recorder = gpu.recorder();
     record(&mut recorder);
     match recorder.finish() {

@@ -315,7 +315,16 @@ impl Decoder {
 
     /// Records the head for the one row that the workspace holds after its final norm.
     pub(crate) fn record_last_head(&self, r: &mut Recorder, w: &Workspace) {
-        r.linear(&w.last_normed, self.head(), Linear::default(), &w.logits);
+        self.record_products_with_head(r, &w.last_normed, &w.logits);
+    }
+
+    // Nothing is rounded here, whatever variant is in force: near the end there is no slack.
+    fn record_products_with_head(&self, r: &mut Recorder, normed: &Tensor, logits: &Tensor) {
+        let then = Linear {
+            exact: true,
+            ..Linear::default()
+        };
+        r.linear(normed, self.head(), then, logits);
     }
 
     /// Records the final norm of every row into `normed`.
@@ -332,11 +341,7 @@ impl Decoder {
 
     /// Records head and soft cap: the logits of `normed` rows, `[rows, vocabulary]`.
     pub(crate) fn record_head(&self, r: &mut Recorder, normed: &Tensor, logits: &Tensor) {
-        let then = Linear {
-            exact: true,
-            ..Linear::default()
-        };
-        r.linear(normed, self.head(), then, logits);
+        self.record_products_with_head(r, normed, logits);
         if let Some(cap) = self.config.final_logit_softcapping {
             r.soft_cap(logits, cap as f32);
         }

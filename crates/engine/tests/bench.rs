@@ -116,25 +116,43 @@ fn counts_are_those_of_the_configuration() {
 /// Whoever writes a row packs it, where keys are shared out, as on a GPU they always are.
 #[test]
 fn a_step_in_bytes_has_as_many_dispatches() {
-    let counts = ["tiled fours=1024", "tiled fours=1024 bytes"].map(|kernels| {
+    for (kernels, packs) in [
+        ("tiled fours=1024", false),
+        ("tiled fours=1024 bytes", true),
+    ] {
         let gpu = GpuOptions {
             tuning: TuningOptions {
                 known: Vec::new(),
                 tune: Tune::Given(kernels.parse().unwrap()),
             },
+            timestamps: true,
             ..GpuOptions::default()
         };
         let bench = made_up_of(tiny_of(2048), &gpu);
         assert_eq!(bench.choice().variants.to_string(), kernels);
         let options = BenchOptions {
             runs: 1,
-            profile: false,
             ..options(&[1200])
         };
         let report = measure(&bench, &options).unwrap();
-        report.decode[0].dispatches_per_token
-    });
-    assert_eq!(counts, [8 * 2 + 6; 2]);
+        assert_eq!(report.decode[0].dispatches_per_token, 8 * 2 + 6);
+        // Who they were, where that can be seen.
+        let Some(profile) = report.profile else {
+            assert!(report.adapter.features.is_empty());
+            continue;
+        };
+        let step = profile.last().unwrap();
+        let used = |name: &str| step.kernels.iter().any(|kernel| kernel.name == name);
+        for name in [
+            "matvec_fours_q4_wide_bytes",
+            "matvec_geglu_fours_q4_wide_bytes_packs",
+            "rms_norm_twice_packs",
+            "merge_attention_packs",
+        ] {
+            assert_eq!(used(name), packs, "{kernels}: {name}");
+        }
+        assert!(!used("pack_row"), "{kernels}");
+    }
 }
 
 /// The profile has every dispatch of a step, and every rate is a number.

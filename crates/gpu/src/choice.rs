@@ -209,7 +209,8 @@ fn kernels_digest() -> u64 {
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,
         &shader::MATVEC_FOURS_Q4_WIDE,
         &shader::MATVEC_FOURS_Q4_WIDE_BYTES,
-        &shader::PACK_ROW,
+        &shader::RMS_NORM,
+        &shader::RMS_NORM_PACKS,
     ];
     let bytes = kernels.iter().flat_map(|shader| shader.source.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {

@@ -14,7 +14,8 @@ pub(crate) fn median(mut samples: Vec<f64>) -> Option<f64> {
 }
 
 /// The same to the bit: see [`Product::new`]. Where inputs are rounded, scales may be multiplied in
-/// another order than is written, which costs a few units in the last place of a sum. Of cooperative
+/// another order than is written, or round by themselves, which costs a few units in the last place of
+/// each of the terms of a sum. Of cooperative
 /// matrices weights are rounded too, by 2^-11 of each at most, so a sum of random signs by less than
 /// that of the largest.
 pub(crate) fn agree(found: &[f32], wanted: &[f32], variants: Variants) -> bool {

@@ -70,7 +70,7 @@ impl Gpu {
         long: bool,
     ) -> [usize; 2] {
         let mut others: Vec<&'static Shader> = COMMON.to_vec();
-        // As above.
+        // The vision tower's.
         others.push(self.attention(CachePrecision::F32).0);
         others.extend(NORMS.map(|both| self.norm(both, 1).0));
         let matrices: Vec<Planned> = matrices.collect();
@@ -145,7 +145,7 @@ impl Gpu {
         let blocks = it.columns.div_ceil(BLOCK);
         let kernels = crate::matrix::kernels(it.precision, blocks);
         let team = self.matvec(kernels.matvec, it.rows, blocks, false);
-        it.role != MatrixRole::Rows && team.reads_bytes
+        matches!(it.role, MatrixRole::Both | MatrixRole::Gated) && team.reads_bytes
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Product {
     x: Tensor,
     w: Matrix,
     pub(crate) y: Tensor,
+    /// Zeros, and scales of their norm, of a single row.
+    nothing: Option<[Tensor; 2]>,
 }
 
 impl Product {
@@ -28,8 +30,8 @@ impl Product {
     /// 2^-10 of their unit, by an integer of at most 8 · 2047 < 2^14, and x is -1, 0 or 1. So every
     /// partial sum is an integer of those digits, and exact in f32 up to 2^24 of them; of 9216 terms of
     /// either sign, each around 2^12.7, it is around 2^19. Of products of 16-bit floats, which are scaled
-    /// after 32 of them, it is an integer of at most 8 · 32 = 2^8 < 2^11. Bytes are 127 for 1, and a sum
-    /// of them times 1/127 in f32, which is off by 2^-28 of itself, rounds to the whole number it is of.
+    /// after 32 of them, it is an integer of at most 8 · 32 = 2^8 < 2^11. Bytes are 127 for 1, of which
+    /// products are not exact: they are scaled by 1/127, rounded.
     pub(crate) fn new(
         gpu: &Gpu,
         rows: usize,
@@ -49,10 +51,20 @@ impl Product {
         };
         let numbers: Vec<f32> = (0..rows * shape[1]).map(number).collect();
         gpu.write(&x, 0, &numbers)?;
-        Ok(Self { x, w, y })
+        let zeros = |name| gpu.tensor(name, 1, shape[1]);
+        let nothing = match rows {
+            1 => Some([zeros("tuning zeros")?, zeros("tuning scales")?]),
+            _ => None,
+        };
+        Ok(Self { x, w, y, nothing })
     }
 
+    /// The product; of a single row after a norm that adds nothing to it, as in a step something
+    /// writes each row before it is read, and packs it if it is read in bytes.
     pub(crate) fn record(&self, recorder: &mut Recorder) {
+        if let Some([zeros, scales]) = &self.nothing {
+            recorder.rms_norm(zeros, scales, 1e-6, true, &self.x);
+        }
         recorder.linear(&self.x, &self.w, Linear::default(), &self.y);
     }
 }

@@ -66,7 +66,8 @@ impl Program {
     }
 }
 
-/// Records a [`Program`]. The functions that record kernels are in `kernels.rs`.
+/// Records a [`Program`]. The functions that record kernels are in files by what they
+/// compute, `kernels.rs` and others.
 ///
 /// Recording never fails half-way: the first error is kept and returned by [`Recorder::finish`],
 /// so that a model's forward pass reads as what it computes.

@@ -92,12 +92,13 @@ pub struct Variants {
     /// more than one has; else through workgroup memory.
     pub subgroups: bool,
     /// Not zero: four outputs of a product of a single row are shared by as many invocations as it
-    /// takes to have so many of them, a power of two, and the two above mean nothing.
+    /// takes to have so many of them, a power of two, and the two above mean nothing. Where gates and ups
+    /// are packed for the product after them, at most 16 share their outputs.
     pub fours: u32,
     /// Products of a single row in fours read their inputs as signed bytes, multiples of a 127th of the
-    /// largest of 32, where weights are quantized, as those of many rows do with [`MatmulVariant::Dots`];
-    /// whoever writes a row packs it on the way. As much is lost: about what rounding weights to `q8`
-    /// costs, of all that an answer is computed from but the prompt.
+    /// largest of 32, where [`MatmulVariant::Dots`] would: beside weights in `q8` and `q4` of whole groups
+    /// of 32. Whoever writes a row packs it on the way. That is every row of a step, and of a prompt one
+    /// that is left over where it is cut into stretches; not the head's.
     pub bytes: bool,
 }
 

@@ -1,6 +1,6 @@
 use paligemma_gpu::{Attention, CachePrecision, Gpu};
 
-use super::device::{Target, open, run};
+use super::device::{Target, named, open, run_first};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
@@ -131,7 +131,13 @@ fn attend(gpu: &Gpu, precision: CachePrecision, shape: &Shape, data: &Data) -> V
         soft_cap: shape.cap,
         window: shape.window,
     };
-    run(gpu, |r| r.attention(&q, &cache, &span, how, &target.view));
+    let kernel = match gpu.is_serial() {
+        true => named("attention", precision),
+        false => named("attention_sixteens", precision),
+    };
+    run_first(gpu, &kernel, |r| {
+        r.attention(&q, &cache, &span, how, &target.view);
+    });
     target.read(gpu)
 }
 

@@ -3,7 +3,7 @@ use pollster::block_on;
 
 use super::attention::{SHAPES, capped, shape, windowed};
 use super::bytes::assert_is_packed;
-use super::device::{Target, input, open, run};
+use super::device::{Target, input, named, open, run, run_first};
 use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
 use crate::support::random::{Rng, for_every_cache};
 use crate::support::{bounds, upload};
@@ -103,7 +103,11 @@ fn attend_and<T>(
     let target = Target::poisoned(gpu, 1, shape.heads * shape.head_dim);
     let (layout, how) = hows(shape);
     let mut more = None;
-    run(gpu, |r| {
+    let kernel = match gpu.is_serial() {
+        true => named("decode_attention_serial", precision),
+        false => named("decode_attention", precision),
+    };
+    run_first(gpu, &kernel, |r| {
         r.decode_attention_in(parts, &x, layout, &cache, &span, how, &target.view);
         more = Some(then(r, &target.view));
     });

@@ -1,6 +1,6 @@
 //! A device at the baseline tier, and tensors with poison around them.
 
-use paligemma_gpu::{Gpu, GpuOptions, Indices, Recorder, Tensor, Variants};
+use paligemma_gpu::{CachePrecision, Gpu, GpuOptions, Indices, Recorder, Tensor, Variants};
 use pollster::block_on;
 
 use crate::support::compare::assert_same_bits;
@@ -44,6 +44,26 @@ pub(crate) fn run(gpu: &Gpu, record: impl FnOnce(&mut Recorder)) {
     let program = recorder.finish().unwrap();
     gpu.submit(&program);
     block_on(gpu.finish()).unwrap();
+}
+
+/// The same, and the first kernel of what was recorded is the one that is to be tested.
+pub(crate) fn run_first(gpu: &Gpu, kernel: &str, record: impl FnOnce(&mut Recorder)) {
+    let mut recorder = gpu.recorder();
+    record(&mut recorder);
+    let program = recorder.finish().unwrap();
+    assert_eq!(program.kernels().next(), Some(kernel));
+    gpu.submit(&program);
+    block_on(gpu.finish()).unwrap();
+}
+
+/// The name of a kernel for such a cache.
+pub(crate) fn named(kernel: &str, cache: CachePrecision) -> String {
+    let kind = match cache {
+        CachePrecision::F32 => "",
+        CachePrecision::F16 => "_kv16",
+        CachePrecision::Int8 => "_kv8",
+    };
+    format!("{kernel}{kind}")
 }
 
 pub(crate) fn read(gpu: &Gpu, tensor: &Tensor) -> Vec<f32> {

@@ -1,5 +1,5 @@
 use super::bytes::assert_is_packed;
-use super::device::{Target, input, open, run};
+use super::device::{Target, input, open, run, run_first};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
 use crate::support::{bounds, upload};
@@ -38,7 +38,12 @@ pub(crate) fn rms_norm(serial: bool) {
             input(&gpu, columns, &x),
             upload::tensor(&gpu, columns, &scale),
         );
-        run(&gpu, |r| {
+        let kernel = if serial {
+            "rms_norm_serial"
+        } else {
+            "rms_norm"
+        };
+        run_first(&gpu, kernel, |r| {
             r.rms_norm(&x_gpu, &scale_gpu, EPS, accumulate, &target.view);
         });
         let actual = target.read(&gpu);
@@ -78,7 +83,12 @@ pub(crate) fn rms_norm_twice(serial: bool) {
         let target = Target::poisoned(&gpu, x.len() / columns, columns);
         let x_gpu = input(&gpu, columns, &x);
         let [scale_gpu, next_gpu] = [&scale, &next].map(|s| upload::tensor(&gpu, columns, s));
-        run(&gpu, |r| {
+        let kernel = if serial {
+            "rms_norm_twice_serial"
+        } else {
+            "rms_norm_twice"
+        };
+        run_first(&gpu, kernel, |r| {
             r.rms_norm_twice(
                 &x_gpu,
                 &scale_gpu,
@@ -180,7 +190,12 @@ pub(crate) fn layer_norm(serial: bool) {
         let x_gpu = input(&gpu, columns, &x);
         let scale_gpu = upload::tensor(&gpu, columns, &scale);
         let shift_gpu = upload::tensor(&gpu, columns, &shift);
-        run(&gpu, |r| {
+        let kernel = if serial {
+            "layer_norm_serial"
+        } else {
+            "layer_norm"
+        };
+        run_first(&gpu, kernel, |r| {
             r.layer_norm(&x_gpu, &scale_gpu, &shift_gpu, EPS, &target.view);
         });
         let actual = target.read(&gpu);

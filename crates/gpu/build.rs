@@ -43,7 +43,8 @@ fn main() -> Result<(), String> {
     names.sort();
 
     // Browsers have no cooperative matrices, and their pages are to be small.
-    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("wasm32") {
+    let for_browsers = env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("wasm32");
+    if for_browsers {
         names.retain(|name| name != "matmul_cooperative");
     }
     let mut rust = String::new();
@@ -97,6 +98,7 @@ fn main() -> Result<(), String> {
             };
             let (bindings, size, folds) = reflect(&variant, &wgsl)?;
             let file = out_dir.join(format!("{variant}.wgsl"));
+            let wgsl = if for_browsers { trimmed(&wgsl) } else { wgsl };
             fs::write(&file, &wgsl).map_err(|e| format!("{}: {e}", file.display()))?;
             let constant = variant.to_uppercase();
             let _ = writeln!(
@@ -119,6 +121,13 @@ fn main() -> Result<(), String> {
         "/// Every shader.\npub static ALL: &[&Shader] = &[{all}];"
     );
     fs::write(out_dir.join("shaders.rs"), rust).map_err(|e| e.to_string())
+}
+
+/// Without what only people need: a page carries all of them.
+fn trimmed(wgsl: &str) -> String {
+    let lines = wgsl.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join("\n")
 }
 
 fn resolve(shaders: &Path, name: &str, features: &[&str]) -> Result<String, String> {

@@ -35,6 +35,13 @@ fn main() -> Result<(), String> {
     let shaders = manifest.join("../../shaders");
     println!("cargo::rerun-if-changed={}", shaders.display());
 
+    // Where wgpu's Vulkan back end is compiled and tried.
+    println!("cargo::rustc-check-cfg=cfg(vulkan)");
+    let system = env::var("CARGO_CFG_TARGET_OS").map_err(|e| e.to_string())?;
+    if matches!(&*system, "linux" | "windows") {
+        println!("cargo::rustc-cfg=vulkan");
+    }
+
     let mut names: Vec<String> = fs::read_dir(&shaders)
         .map_err(|e| format!("{}: {e}", shaders.display()))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())

@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
+use clap::builder::BoolishValueParser;
 use paligemma_engine::{
     Bench, BenchOptions, BenchReport, CachePrecision, CancelToken, ChosenBy, Engine, EngineError,
     Event, Folder, GpuError, GpuOptions, LoadOptions, ModelOptions, Published, Recipe, Tune, Tuned,
@@ -59,6 +60,10 @@ pub(crate) struct BenchArgs {
     /// Leave out the checks of indices that wgpu adds to kernels, to see what they cost
     #[arg(long)]
     unchecked: bool,
+    /// Encode steps of decoding beneath wgpu's tracking, or not, to see what that saves; by
+    /// default on where a GPU computes through Vulkan
+    #[arg(long, value_name = "ON|OFF", value_parser = BoolishValueParser::new())]
+    replay: Option<bool>,
     /// Measure anew which kernels suit the adapter, show what was tried, and keep the choice for
     /// later runs of any command
     #[arg(long, conflicts_with_all = ["no_tuning", "kernels"])]
@@ -82,7 +87,7 @@ const FIGURES: &str = "Copy bandwidth and f32 peak of the adapter are measured i
                        (rows, first_ms, ms, multiply_adds, gflop_per_second, \
                        share_of_f32_peak), first_token_ms, decode (for each position: tokens, \
                        tokens_per_second, ms_per_token, host_ms_per_token, \
-                       dispatches_per_token, bytes_per_token, gb_per_second, share_of_copy), \
+                       dispatches_per_token, replayed, bytes_per_token, gb_per_second, share_of_copy), \
                        profile (with --profile: for each stage its kernels). What was run several \
                        times has median, min and max.";
 
@@ -104,6 +109,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
         adapter: args.adapter.clone(),
         timestamps: args.profile,
         unchecked: args.unchecked,
+        replays: args.replay,
         tuning,
         ..GpuOptions::default()
     };

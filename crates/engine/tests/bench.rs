@@ -113,6 +113,27 @@ fn counts_are_those_of_the_configuration() {
     }
 }
 
+/// A step that is encoded beneath wgpu's tracking is the same step.
+#[test]
+fn steps_are_replayed_where_that_is_wanted() {
+    for replays in [true, false] {
+        let gpu = GpuOptions {
+            replays: Some(replays),
+            ..GpuOptions::default()
+        };
+        let bench = made_up_of(tiny_of(2048), &gpu);
+        let report = measure(&bench, &options(&[0, 300])).unwrap();
+        let of_a_layer = if report.adapter.is_software { 7 } else { 8 };
+        for decode in &report.decode {
+            assert_eq!(
+                decode.replayed,
+                replays && report.adapter.backend == "vulkan"
+            );
+            assert_eq!(decode.dispatches_per_token, of_a_layer * 2 + 6);
+        }
+    }
+}
+
 /// Whoever writes a row packs it, where keys are shared out, as on a GPU they always are.
 #[test]
 fn a_step_in_bytes_has_as_many_dispatches() {

@@ -23,6 +23,12 @@ impl Buffer {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The same for the same buffer, as long as it lives.
+    #[cfg(vulkan)]
+    pub(crate) fn id(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
         &self.0.0
     }

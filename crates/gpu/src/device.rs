@@ -13,6 +13,7 @@ use crate::buffer::Buffer;
 use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
 use crate::profile::Profile;
+use crate::queue::Queue;
 use crate::shader::{Binding, Shader};
 #[cfg(target_arch = "wasm32")]
 use crate::subgroups;
@@ -37,6 +38,8 @@ pub struct GpuOptions {
     /// Leave out the checks of indices into workgroup memory that wgpu adds to kernels, to measure
     /// what they cost. Outside a browser only; a browser always checks.
     pub unchecked: bool,
+    /// Have a step of decoding encoded beneath wgpu's tracking, or not; none: as [`Gpu::replays`] says.
+    pub replays: Option<bool>,
     /// What is known of adapters, and when to measure: for [`Gpu::open_tuned`].
     pub tuning: TuningOptions,
 }
@@ -47,9 +50,13 @@ pub struct Gpu(pub(crate) Rc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) device: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
+    pub(crate) queue: Queue,
     info: AdapterInfo,
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
+    #[cfg(vulkan)]
+    pub(crate) vulkan_pipelines: RefCell<HashMap<PipelineKey, Rc<crate::vulkan::Pipeline>>>,
+    /// What is submitted again and again is encoded beneath wgpu's tracking.
+    pub(crate) replays: Cell<bool>,
     pub(crate) variants: Cell<Variants>,
     /// Kernels that are for adapters that compute on the CPU are used.
     pub(crate) serial: Cell<bool>,
@@ -71,6 +78,11 @@ pub(crate) struct Shared {
 
 /// Shader name and the bits of its constants.
 type PipelineKey = (&'static str, Vec<u64>);
+
+pub(crate) fn key(shader: &Shader, constants: &Constants) -> PipelineKey {
+    let bits = constants.iter().map(|(_, value)| value.to_bits());
+    (shader.name, bits.collect())
+}
 
 /// Values of a shader's overridable constants.
 pub(crate) type Constants = [(&'static str, f64)];
@@ -209,9 +221,9 @@ impl Gpu {
             }
         });
 
-        Ok(Self(Rc::new(Shared {
+        let gpu = Self(Rc::new(Shared {
             device,
-            queue,
+            queue: Queue::new(queue),
             variants: Cell::new(Variants::usual(&info)),
             serial: Cell::new(info.is_software),
             subgroup_size,
@@ -221,11 +233,16 @@ impl Gpu {
             options: options.clone(),
             info,
             pipelines: RefCell::default(),
+            #[cfg(vulkan)]
+            vulkan_pipelines: RefCell::default(),
+            replays: Cell::new(false),
             #[cfg(target_arch = "wasm32")]
             prepared: RefCell::default(),
             trouble,
             profile: RefCell::default(),
-        })))
+        }));
+        gpu.set_replays(options.replays.unwrap_or(!gpu.info().is_software));
+        Ok(gpu)
     }
 
     /// What computes.
@@ -256,6 +273,12 @@ impl Gpu {
         trouble.clone().map_or(Ok(()), Err)
     }
 
+    /// Something went wrong that wgpu does not know of.
+    #[cfg(vulkan)]
+    pub(crate) fn note(&self, error: GpuError) {
+        note(&self.0.trouble, error);
+    }
+
     /// Waits until everything submitted so far is done.
     ///
     /// # Errors
@@ -263,7 +286,7 @@ impl Gpu {
     pub async fn finish(&self) -> Result<(), GpuError> {
         let (sender, receiver) = futures_channel::oneshot::channel();
         self.0.queue.submit([]);
-        self.0.queue.on_submitted_work_done(move || {
+        self.0.queue.raw().on_submitted_work_done(move || {
             let _ = sender.send(());
         });
         self.poll()?;
@@ -327,12 +350,6 @@ impl Gpu {
                 false => shader.source.into(),
             }),
         };
-        let mut checks = match self.0.unchecked {
-            true => wgpu::ShaderRuntimeChecks::unchecked(),
-            false => wgpu::ShaderRuntimeChecks::checked(),
-        };
-        // A counter in every loop would cost up to a third of a kernel's time.
-        checks.force_loop_bounding = false;
         // SAFETY: sources are this crate's own. Their loops count up to a bound, which a test sees
         // to. Without checks, every index that they compute is bounded by parameters that the
         // functions which record them have held against the operands' sizes, and their tests run on
@@ -344,39 +361,30 @@ impl Gpu {
         unsafe {
             self.0
                 .device
-                .create_shader_module_trusted(descriptor, checks)
+                .create_shader_module_trusted(descriptor, self.runtime_checks())
         }
     }
 
+    pub(crate) fn runtime_checks(&self) -> wgpu::ShaderRuntimeChecks {
+        let mut checks = match self.0.unchecked {
+            true => wgpu::ShaderRuntimeChecks::unchecked(),
+            false => wgpu::ShaderRuntimeChecks::checked(),
+        };
+        // A counter in every loop would cost up to a third of a kernel's time.
+        checks.force_loop_bounding = false;
+        checks
+    }
+
     pub(crate) fn pipeline(&self, shader: &'static Shader, constants: &Constants) -> Pipeline {
-        let bits = constants.iter().map(|(_, value)| value.to_bits());
-        let key = (shader.name, bits.collect());
+        let key = key(shader, constants);
         if let Some(found) = self.0.pipelines.borrow().get(&key) {
             return found.clone();
         }
         let device = &self.0.device;
         let module = self.module(shader);
-        let entries: Vec<_> = shader
-            .bindings
-            .iter()
-            .map(|(binding, kind)| wgpu::BindGroupLayoutEntry {
-                binding: *binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: match kind {
-                        Binding::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                        Binding::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-                        Binding::Uniform => wgpu::BufferBindingType::Uniform,
-                    },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some(shader.name),
-            entries: &entries,
+            entries: &layout_entries(shader),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(shader.name),
@@ -399,6 +407,25 @@ impl Gpu {
         self.0.pipelines.borrow_mut().insert(key, made.clone());
         made
     }
+}
+
+/// The layout of a shader's bind group.
+pub(crate) fn layout_entries(shader: &Shader) -> Vec<wgpu::BindGroupLayoutEntry> {
+    let entry = |(binding, kind): &(u32, Binding)| wgpu::BindGroupLayoutEntry {
+        binding: *binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: match kind {
+                Binding::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                Binding::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                Binding::Uniform => wgpu::BufferBindingType::Uniform,
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    shader.bindings.iter().map(entry).collect()
 }
 
 /// Only the first error is kept: the ones after it are its consequences. A lost device outranks

@@ -19,6 +19,9 @@ mod decode_attention;
 mod device;
 mod error;
 mod fill;
+mod finish;
+#[cfg(vulkan)]
+mod hazards;
 mod judge;
 mod kernels;
 mod matrix;
@@ -31,7 +34,9 @@ mod prepare;
 mod products;
 mod profile;
 mod program;
+mod queue;
 mod readback;
+mod replay;
 mod serial;
 pub mod shader;
 #[cfg(target_arch = "wasm32")]
@@ -41,6 +46,8 @@ mod tensor;
 mod tuning;
 mod upload;
 mod variants;
+#[cfg(vulkan)]
+mod vulkan;
 
 pub use adapter::AdapterInfo;
 pub use attention::{Attention, Heads, RotaryTable};

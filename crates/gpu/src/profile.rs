@@ -63,7 +63,7 @@ impl Gpu {
         let Some(Profile(sets)) = self.0.profile.take() else {
             return Ok(Vec::new());
         };
-        let period = f64::from(self.0.queue.get_timestamp_period());
+        let period = f64::from(self.0.queue.raw().get_timestamp_period());
         let mut sums = HashMap::new();
         for set in sets {
             let ticks = self.read_queries(&set).await?;

@@ -5,6 +5,7 @@ use crate::device::{Constants, Gpu};
 use crate::error::GpuError;
 use crate::matrix::Matrix;
 use crate::packed::{PackedRows, Packing};
+use crate::replay::Replay;
 use crate::shader::{Binding, Shader};
 use crate::tensor::{Indices, Tensor};
 
@@ -25,18 +26,21 @@ const UNIFORM_ALIGNMENT: usize = 256;
 
 /// Recorded GPU work: pipelines, bind groups and copies, ready to be submitted again and again.
 pub struct Program {
+    // Before the steps: it waits for the GPU, which uses their buffers.
+    pub(crate) replay: Replay,
     pub(crate) steps: Vec<Step>,
-    // Bind groups refer to these; without an owner they would be destroyed.
-    _buffers: Vec<Buffer>,
 }
 
 pub(crate) enum Step {
     Dispatch {
         shader: &'static Shader,
+        constants: Vec<(&'static str, f64)>,
         // Bytes that are bound, or that are read and written as far as that is known.
         bytes: u64,
         pipeline: wgpu::ComputePipeline,
         bind_group: wgpu::BindGroup,
+        // What the bind group refers to: without an owner, buffers would be destroyed.
+        bound: Vec<Bound>,
         workgroups: [u32; 3],
         cost: u64,
     },
@@ -47,6 +51,14 @@ pub(crate) enum Step {
         target_offset: u64,
         bytes: u64,
     },
+}
+
+/// A part of a buffer under the number of a binding.
+pub(crate) struct Bound {
+    pub(crate) binding: u32,
+    pub(crate) kind: Binding,
+    pub(crate) buffer: Buffer,
+    pub(crate) bytes: std::ops::Range<u64>,
 }
 
 impl Program {
@@ -73,19 +85,18 @@ impl Program {
 /// so that a model's forward pass reads as what it computes.
 pub struct Recorder {
     pub(crate) gpu: Gpu,
-    steps: Vec<Recorded>,
-    uniforms: Vec<u8>,
-    buffers: Vec<Buffer>,
+    pub(crate) steps: Vec<Recorded>,
+    pub(crate) uniforms: Vec<u8>,
     // Inputs of products in 16-bit floats, by rows and words of a row; a product is done with them
     // before the next one begins.
     pub(crate) halves: HashMap<[usize; 2], (Indices, Tensor)>,
     // What decode attention finds in parts of the keys, by heads, parts and head dimension; as above.
     pub(crate) parts: HashMap<[usize; 3], (Buffer, Tensor)>,
     pub(crate) packed: PackedRows,
-    error: Option<GpuError>,
+    pub(crate) error: Option<GpuError>,
 }
 
-enum Recorded {
+pub(crate) enum Recorded {
     Dispatch {
         shader: &'static Shader,
         constants: Vec<(&'static str, f64)>,
@@ -99,13 +110,13 @@ enum Recorded {
 
 /// Part of a buffer that a kernel binds.
 pub(crate) struct Resource {
-    buffer: Buffer,
+    pub(crate) buffer: Buffer,
     offset: u64,
     size: Option<u64>,
 }
 
 impl Resource {
-    fn bytes(&self) -> std::ops::Range<u64> {
+    pub(crate) fn bytes(&self) -> std::ops::Range<u64> {
         let whole = || self.buffer.raw().size().saturating_sub(self.offset);
         self.offset..self.offset + self.size.unwrap_or_else(whole)
     }
@@ -145,7 +156,6 @@ impl Gpu {
             gpu: self.clone(),
             steps: Vec::new(),
             uniforms: Vec::new(),
-            buffers: Vec::new(),
             halves: HashMap::new(),
             parts: HashMap::new(),
             packed: PackedRows::default(),
@@ -311,128 +321,12 @@ impl Recorder {
             })
             .collect()
     }
-
-    /// Creates the uniform arena and the bind groups.
-    ///
-    /// # Errors
-    /// The first thing that did not fit while recording.
-    pub fn finish(mut self) -> Result<Program, GpuError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let arena = self
-            .gpu
-            .buffer("parameters", self.uniforms.len() as u64, usage)?;
-        if !self.uniforms.is_empty() {
-            let queue = &self.gpu.0.queue;
-            queue.write_buffer(arena.raw(), 0, &self.uniforms);
-        }
-        let mut steps = Vec::with_capacity(self.steps.len());
-        for step in self.steps {
-            steps.push(match step {
-                Recorded::Copy(copy) => copy,
-                Recorded::Dispatch {
-                    shader,
-                    constants,
-                    resources,
-                    uniform: (offset, size),
-                    workgroups,
-                    cost,
-                } => {
-                    let pipeline = self.gpu.pipeline(shader, &constants);
-                    let mut storage = resources.iter();
-                    let entries: Vec<_> = shader
-                        .bindings
-                        .iter()
-                        .filter_map(|(binding, kind)| {
-                            Some(match kind {
-                                Binding::Uniform => {
-                                    entry(*binding, &arena, offset as u64, Some(size as u64))
-                                }
-                                _ => {
-                                    let resource = storage.next()?;
-                                    let (at, size) = (resource.offset, resource.size);
-                                    entry(*binding, &resource.buffer, at, size)
-                                }
-                            })
-                        })
-                        .collect();
-                    let bind_group =
-                        self.gpu
-                            .0
-                            .device
-                            .create_bind_group(&wgpu::BindGroupDescriptor {
-                                label: Some(shader.name),
-                                layout: &pipeline.layout,
-                                entries: &entries,
-                            });
-                    drop(entries);
-                    let bytes = touched(shader, &resources);
-                    self.buffers
-                        .extend(resources.into_iter().map(|resource| resource.buffer));
-                    Step::Dispatch {
-                        shader,
-                        bytes,
-                        pipeline: pipeline.pipeline,
-                        bind_group,
-                        workgroups,
-                        cost,
-                    }
-                }
-            });
-        }
-        self.buffers.push(arena);
-        Ok(Program {
-            steps,
-            _buffers: self.buffers,
-        })
-    }
 }
 
 /// The kinds of a shader's storage bindings, in the order of their numbers.
-fn storage_of(shader: &Shader) -> impl Iterator<Item = Binding> + use<> {
+pub(crate) fn storage_of(shader: &Shader) -> impl Iterator<Item = Binding> + use<> {
     let kinds = shader.bindings.iter().map(|(_, kind)| *kind);
     kinds.filter(|kind| *kind != Binding::Uniform)
-}
-
-/// Bytes that a dispatch binds. A look-up binds a whole matrix and reads as much as it writes.
-fn touched(shader: &Shader, resources: &[Resource]) -> u64 {
-    let bytes = |resource: &Resource| resource.bytes().end - resource.offset;
-    if !shader.name.starts_with("embed") {
-        // What is bound twice, as something has to be bound where nothing is read, counts once.
-        let again = |(i, resource): &(usize, &Resource)| {
-            let same = |other: &Resource| {
-                other.buffer.is(&resource.buffer) && other.offset == resource.offset
-            };
-            resources[..*i].iter().any(same)
-        };
-        let all = resources.iter().enumerate();
-        return all
-            .filter(|each| !again(each))
-            .map(|(_, each)| bytes(each))
-            .sum();
-    }
-    let written = storage_of(shader)
-        .zip(resources)
-        .filter(|(kind, _)| *kind == Binding::ReadWrite);
-    written.map(|(_, resource)| 2 * bytes(resource)).sum()
-}
-
-fn entry(
-    binding: u32,
-    buffer: &Buffer,
-    offset: u64,
-    size: Option<u64>,
-) -> wgpu::BindGroupEntry<'_> {
-    wgpu::BindGroupEntry {
-        binding,
-        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer: buffer.raw(),
-            offset,
-            size: size.and_then(std::num::NonZeroU64::new),
-        }),
-    }
 }
 
 /// Splits a first dimension that is larger than a dispatch may have into two, for kernels that

@@ -32,7 +32,11 @@ impl Gpu {
     fn submit_slices(&self, program: &Program, last: Option<&Step>) -> Submission {
         let device = &self.0.device;
         let mut index = None;
-        let steps: &[Step] = match self.submit_timed(program) {
+        let timed = self.submit_timed(program);
+        if !timed && let Some(submission) = self.submit_again(program, last) {
+            return submission;
+        }
+        let steps: &[Step] = match timed {
             true => &[],
             false => &program.steps,
         };
@@ -59,6 +63,7 @@ impl Gpu {
             }
             index = Some(self.0.queue.submit([encoder.finish()]));
         }
+        self.make_ready(program);
         Submission(index)
     }
 }

@@ -184,7 +184,7 @@ impl Gpu {
         let at = to.byte_offset() + (first_row * to.stride * 4) as u64;
         if to.stride == columns {
             let bytes = bytemuck::cast_slice(values);
-            self.0.queue.write_buffer(to.buffer.raw(), at, bytes);
+            self.0.queue.write(to.buffer.raw(), at, bytes);
             return Ok(());
         }
         // Padding between rows: write it as the zeros it is, in pieces that stay small.
@@ -196,7 +196,7 @@ impl Gpu {
                 padded.extend_from_slice(row);
                 padded.resize(padded.len() + to.stride - columns, 0.0);
             }
-            self.0.queue.write_buffer(
+            self.0.queue.write(
                 to.buffer.raw(),
                 at + (piece * rows_at_once * to.stride * 4) as u64,
                 bytemuck::cast_slice(&padded),
@@ -274,7 +274,7 @@ impl Gpu {
         }
         self.0
             .queue
-            .write_buffer(to.buffer.raw(), 0, bytemuck::cast_slice(values));
+            .write(to.buffer.raw(), 0, bytemuck::cast_slice(values));
         Ok(())
     }
 }

@@ -129,6 +129,12 @@ impl Session {
         self.step.dispatches()
     }
 
+    /// Steps are encoded beneath wgpu's tracking by now: see [`Gpu::replays`].
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.step.is_replayed()
+    }
+
     /// Reads images and prompt (`ids`, image tokens included) as one bidirectional prefix and
     /// returns the first token of the answer.
     ///
@@ -399,7 +405,7 @@ fn record_step(
         .record_layers(gpu, &mut r, w, memory, 0, normed, &mut Taps::none())?;
     model.decoder.record_last_head(&mut r, w);
     picker.record(&mut r, &w.logits, (token, &memory.span, 1));
-    Ok(r.finish()?)
+    Ok(r.finish()?.for_replay())
 }
 
 impl PaliGemma {

@@ -103,7 +103,7 @@ impl Step {
         match self {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy, Need::WasmTarget],
-            Self::Native => &[Need::Vulkan],
+            Self::Native => &[Need::Vulkan, Need::VulkanValidation],
             Self::Wasm => &[
                 Need::WasmTarget,
                 Need::WasmBindgen,

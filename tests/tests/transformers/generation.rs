@@ -29,6 +29,29 @@ fn generated_ids_are_those_of_transformers() {
     }
 }
 
+/// The same where steps are encoded beneath wgpu's tracking, as by default they are on a GPU.
+#[test]
+fn replayed_steps_find_the_ids_of_transformers() {
+    for model in MODELS {
+        let options = GpuOptions {
+            baseline_limits: true,
+            replays: Some(true),
+            ..GpuOptions::default()
+        };
+        let mut engine = load(model, options, true);
+        for case in ["single", "multi", "special"] {
+            let expected = Expected::read(model, case);
+            let wanted = expected.ids("generated_ids");
+            assert!(
+                wanted.len() > 2,
+                "{model} {case}: the second step is the first one replayed"
+            );
+            let ids = generate(&mut engine, &expected, wanted.len());
+            assert_eq!(ids, wanted, "{model} {case}");
+        }
+    }
+}
+
 /// The same from picture files and prompts, through the whole engine.
 #[test]
 fn answers_to_files_and_prompts_are_those_of_transformers() {

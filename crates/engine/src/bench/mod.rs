@@ -427,6 +427,7 @@ impl Run<'_> {
             ms_per_token: ms,
             host_ms_per_token: Spread::of(&host[1..]),
             dispatches_per_token: session.dispatches_per_token(),
+            replayed: session.is_replayed(),
             bytes_per_token: bytes,
             gb_per_second,
             share_of_copy: gb_per_second / limits.copy_gb_per_second,

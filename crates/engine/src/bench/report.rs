@@ -177,6 +177,8 @@ pub struct Decode {
     pub host_ms_per_token: Spread,
     /// Compute dispatches of a step.
     pub dispatches_per_token: usize,
+    /// Steps were encoded beneath wgpu's tracking, as they are natively on a GPU through Vulkan.
+    pub replayed: bool,
     /// Bytes that a step reads at least: weights, keys and values.
     pub bytes_per_token: u64,
     /// Those, 10^9 a second.

@@ -221,7 +221,11 @@ fn decode(lines: &mut Vec<Line>, decode: &Decode) {
     lines.push(times("  a token", &decode.ms_per_token, note));
     let host = &decode.host_ms_per_token;
     let share = host.median / decode.ms_per_token.median.max(1e-9);
-    let note = format!("{} of a token", percent(share));
+    let replayed = match decode.replayed {
+        true => ", replayed",
+        false => "",
+    };
+    let note = format!("{} of a token{replayed}", percent(share));
     lines.push(times("  encode and submit", host, note));
 }
 

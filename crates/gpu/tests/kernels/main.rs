@@ -26,6 +26,7 @@ mod picking;
 mod processors;
 mod profile;
 mod programs;
+mod replay;
 mod rounded;
 mod rows;
 mod shaders;

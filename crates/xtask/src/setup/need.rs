@@ -13,12 +13,13 @@ pub(crate) enum Need {
     Chromium,
     Chromedriver,
     Vulkan,
+    VulkanValidation,
 }
 
 impl Need {
     /// In the order in which they are looked for and installed: npm before
     /// what it installs.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Npm,
         Self::Rustfmt,
         Self::Clippy,
@@ -29,6 +30,7 @@ impl Need {
         Self::Chromium,
         Self::Chromedriver,
         Self::Vulkan,
+        Self::VulkanValidation,
     ];
 
     /// Its name, and what it is for.
@@ -55,6 +57,10 @@ impl Need {
             Self::Vulkan => (
                 "a Vulkan driver",
                 "runs the shaders in native tests, on the CPU where there is no GPU",
+            ),
+            Self::VulkanValidation => (
+                "Vulkan's validation layer",
+                "proves that replayed commands wait for each other",
             ),
         }
     }

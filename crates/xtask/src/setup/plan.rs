@@ -79,7 +79,11 @@ pub(crate) fn plan(missing: &[Need], system: System) -> Plan {
             // Without npm it has to wait for the next run.
             Need::WasmOpt if npm_by_hand => {}
             Need::WasmOpt => plan.actions.push(Action::NpmInstallBinaryen),
-            Need::Npm | Need::Chromium | Need::Chromedriver | Need::Vulkan => {}
+            Need::Npm
+            | Need::Chromium
+            | Need::Chromedriver
+            | Need::Vulkan
+            | Need::VulkanValidation => {}
         }
     }
     plan
@@ -157,6 +161,11 @@ fn system_packages(need: Need, family: Family) -> &'static [&'static str] {
         (Need::Vulkan, Other) => &["the Vulkan loader and Mesa's Vulkan drivers"],
         // Metal and Direct3D 12 are part of the system.
         (Need::Vulkan, MacOs | Windows) => &[],
+        (Need::VulkanValidation, Debian | Ubuntu) => &["vulkan-validationlayers"],
+        (Need::VulkanValidation, Fedora | Arch) => &["vulkan-validation-layers"],
+        (Need::VulkanValidation, Other) => &["Khronos' Vulkan validation layer"],
+        // What it validates is tested on Linux.
+        (Need::VulkanValidation, MacOs | Windows) => &[],
         (
             Need::Rustfmt
             | Need::Clippy
@@ -197,6 +206,7 @@ mod tests {
             "chromium-driver",
             "libvulkan1",
             "mesa-vulkan-drivers",
+            "vulkan-validationlayers",
         ];
         let expected = [
             Action::AptInstall {

@@ -44,6 +44,7 @@ fn present(need: Need, places: &Places, tools: &Tools) -> bool {
         }),
         Need::Chromedriver => browser::chromedriver().is_some_and(answers),
         Need::Vulkan => !cfg!(target_os = "linux") || vulkan(),
+        Need::VulkanValidation => !cfg!(target_os = "linux") || validation(),
     }
 }
 
@@ -69,6 +70,16 @@ fn vulkan() -> bool {
         here || entries(folder).any(|below| below.join("libvulkan.so.1").exists())
     });
     loader && (lavapipe().is_some() || (gpu() && drivers().next().is_some()))
+}
+
+/// Whether the Vulkan loader is told of Khronos' validation layer.
+fn validation() -> bool {
+    ["/usr/share", "/etc", "/usr/local/share"]
+        .iter()
+        .any(|folder| {
+            let layer = "vulkan/explicit_layer.d/VkLayer_khronos_validation.json";
+            Path::new(folder).join(layer).exists()
+        })
 }
 
 /// The file that tells the Vulkan loader about Mesa's driver for the CPU.

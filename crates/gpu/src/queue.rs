@@ -1,0 +1,46 @@
+//! The device's queue.
+
+use std::cell::Cell;
+
+/// wgpu's queue, and whether it still holds something back.
+pub(crate) struct Queue {
+    queue: wgpu::Queue,
+    /// What was written since something was last submitted: wgpu holds it back until then.
+    written: Cell<bool>,
+}
+
+impl Queue {
+    pub(crate) fn new(queue: wgpu::Queue) -> Self {
+        Self {
+            queue,
+            written: Cell::new(false),
+        }
+    }
+
+    /// Writes before whatever is submitted from now on.
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        self.queue.write_buffer(buffer, at, bytes);
+        self.written.set(true);
+    }
+
+    pub(crate) fn submit(
+        &self,
+        commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
+    ) -> wgpu::SubmissionIndex {
+        self.written.set(false);
+        self.queue.submit(commands)
+    }
+
+    /// Submits what was written, for who submits beside wgpu.
+    #[cfg(vulkan)]
+    pub(crate) fn submit_what_was_written(&self) {
+        if self.written.get() {
+            self.submit([]);
+        }
+    }
+
+    /// For all but writing and submitting.
+    pub(crate) fn raw(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+}

@@ -1,0 +1,144 @@
+//! Programs that are encoded beneath wgpu's tracking from the second time on.
+
+use pollster::block_on;
+
+use super::device::{open, read};
+use super::programs::a_step;
+use crate::support::compare::assert_same_bits;
+use crate::support::upload;
+
+/// What wgpu encodes and what is replayed give the same bits, whatever else is done with the buffers in
+/// between.
+#[test]
+fn replayed_and_tracked_programs_are_the_same() {
+    let gpu = open();
+    gpu.set_replays(true);
+    assert!(gpu.replays(), "{:?}", gpu.info());
+    let (program, out) = a_step(&gpu);
+    let program = program.for_replay();
+    assert!(!program.is_replayed());
+    gpu.submit(&program);
+    assert!(program.is_replayed());
+    let tracked = read(&gpu, &out);
+    assert!(tracked.iter().any(|&x| x != 0.0));
+    let poison = vec![f32::NAN; tracked.len()];
+    for _ in 0..3 {
+        gpu.write(&out, 0, &poison).unwrap();
+        gpu.submit(&program);
+        gpu.submit(&program);
+        assert_same_bits("replayed", &read(&gpu, &out), &tracked);
+    }
+    gpu.set_replays(false);
+    gpu.write(&out, 0, &poison).unwrap();
+    gpu.submit(&program);
+    assert_same_bits("tracked again", &read(&gpu, &out), &tracked);
+    // Nothing is noted that went wrong behind our back.
+    block_on(gpu.finish()).unwrap();
+}
+
+/// Work of one program sees what work of another has written, replayed or not, without anybody waiting.
+#[test]
+fn replayed_programs_see_what_came_before() {
+    let gpu = open();
+    gpu.set_replays(true);
+    let sum = upload::tensor(&gpu, 4, &[0.0; 4]);
+    let one = upload::tensor(&gpu, 4, &[1.0, 2.0, 3.0, 4.0]);
+    let doubled = gpu.tensor("doubled", 1, 4).unwrap();
+    let add = |twice: bool| {
+        let mut r = gpu.recorder();
+        r.add(&one, &sum);
+        if twice {
+            r.copy(&sum, &doubled);
+            r.add(&sum, &doubled);
+        }
+        r.finish().unwrap()
+    };
+    let replayed = add(true).for_replay();
+    let tracked = add(false);
+    gpu.submit(&replayed);
+    for _ in 0..50 {
+        gpu.submit(&tracked);
+        gpu.submit(&replayed);
+    }
+    assert!(replayed.is_replayed() && !tracked.is_replayed());
+    assert_same_bits("sum", &read(&gpu, &sum), &[101.0, 202.0, 303.0, 404.0]);
+    assert_same_bits(
+        "doubled",
+        &read(&gpu, &doubled),
+        &[202.0, 404.0, 606.0, 808.0],
+    );
+}
+
+/// Whoever lets go of a program need not wait for it first.
+#[test]
+fn a_program_may_be_dropped_while_it_is_replayed() {
+    let gpu = open();
+    gpu.set_replays(true);
+    let (program, out) = a_step(&gpu);
+    gpu.submit(&program);
+    let right = read(&gpu, &out);
+    for _ in 0..8 {
+        let (program, out) = a_step(&gpu);
+        let program = program.for_replay();
+        for _ in 0..20 {
+            gpu.submit(&program);
+        }
+        assert!(program.is_replayed());
+        drop(program);
+        assert_same_bits("after the program", &read(&gpu, &out), &right);
+    }
+    block_on(gpu.finish()).unwrap();
+}
+
+/// A program that nobody means to repeat stays with wgpu, and one whose adapter is not asked to.
+#[test]
+fn only_what_is_meant_to_be_is_replayed() {
+    let gpu = open();
+    assert!(!gpu.replays(), "by default where a GPU computes only");
+    let (program, _) = a_step(&gpu);
+    let program = program.for_replay();
+    gpu.submit(&program);
+    gpu.submit(&program);
+    assert!(!program.is_replayed());
+    gpu.set_replays(true);
+    let (program, _) = a_step(&gpu);
+    gpu.submit(&program);
+    gpu.submit(&program);
+    assert!(!program.is_replayed());
+    block_on(gpu.finish()).unwrap();
+}
+
+/// Drivers that compute on the CPU do one thing after the other whether or not they are told to
+/// wait, so what waits for what is proven by Khronos' validation layer instead.
+#[cfg(target_os = "linux")]
+#[test]
+fn replayed_commands_wait_as_vulkan_demands() {
+    const LAYER: &str = "VK_LAYER_KHRONOS_validation";
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log.txt");
+    let settings = folder.path().join("vk_layer_settings.txt");
+    let lines = [
+        "debug_action = VK_DBG_LAYER_ACTION_LOG_MSG".to_owned(),
+        "report_flags = error,warn,info".to_owned(),
+        format!("log_filename = {}", log.display()),
+        // Before and after the layer gave its settings other names.
+        "enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT".to_owned(),
+        "validate_sync = true".to_owned(),
+    ];
+    let lines = lines.map(|line| format!("khronos_validation.{line}\n"));
+    std::fs::write(&settings, lines.concat()).unwrap();
+    let tests = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["replay::replayed_programs", "replay::replayed_and_tracked"])
+        .env("VK_INSTANCE_LAYERS", LAYER)
+        .env("VK_LAYER_SETTINGS_PATH", &settings)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&tests.stdout);
+    assert!(printed.contains("2 passed"), "{printed}");
+    let log = std::fs::read_to_string(&log)
+        .unwrap_or_else(|error| panic!("{LAYER} has written nothing, is it installed? {error}"));
+    assert!(log.contains("Validation Layer Active"), "{log}");
+    let broken = |line: &&str| line.contains("SYNC-HAZARD") || line.contains("VUID-");
+    let broken: Vec<&str> = log.lines().filter(broken).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

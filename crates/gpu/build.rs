@@ -35,7 +35,7 @@ fn main() -> Result<(), String> {
     let shaders = manifest.join("../../shaders");
     println!("cargo::rerun-if-changed={}", shaders.display());
 
-    // Where wgpu's Vulkan back end is compiled and tried.
+    // Where wgpu is compiled with its Vulkan back end.
     println!("cargo::rustc-check-cfg=cfg(vulkan)");
     let system = env::var("CARGO_CFG_TARGET_OS").map_err(|e| e.to_string())?;
     if matches!(&*system, "linux" | "windows") {

@@ -243,6 +243,13 @@ impl Engine {
         self.load_ms
     }
 
+    /// Steps that were encoded beneath wgpu's tracking, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replayed(&self) -> u64 {
+        self.gpu.replayed()
+    }
+
     /// Something went wrong on the GPU that every later run would meet as well; load anew.
     #[must_use]
     pub fn is_broken(&self) -> bool {

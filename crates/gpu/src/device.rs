@@ -13,6 +13,7 @@ use crate::buffer::Buffer;
 use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
 use crate::profile::Profile;
+use crate::program::SLICE;
 use crate::queue::Queue;
 use crate::shader::{Binding, Shader};
 #[cfg(target_arch = "wasm32")]
@@ -38,7 +39,7 @@ pub struct GpuOptions {
     /// Leave out the checks of indices into workgroup memory that wgpu adds to kernels, to measure
     /// what they cost. Outside a browser only; a browser always checks.
     pub unchecked: bool,
-    /// Have a step of decoding encoded beneath wgpu's tracking, or not; none: as [`Gpu::replays`] says.
+    /// Whether programs that are for it are replayed; none: as [`Gpu::replays`] says by default.
     pub replays: Option<bool>,
     /// What is known of adapters, and when to measure: for [`Gpu::open_tuned`].
     pub tuning: TuningOptions,
@@ -57,6 +58,10 @@ pub(crate) struct Shared {
     pub(crate) vulkan_pipelines: RefCell<HashMap<PipelineKey, Rc<crate::vulkan::Pipeline>>>,
     /// What is submitted again and again is encoded beneath wgpu's tracking.
     pub(crate) replays: Cell<bool>,
+    /// Submissions that were replayed.
+    pub(crate) replayed: Cell<u64>,
+    /// Multiply-adds after which work is handed to the driver.
+    pub(crate) slice: Cell<u64>,
     pub(crate) variants: Cell<Variants>,
     /// Kernels that are for adapters that compute on the CPU are used.
     pub(crate) serial: Cell<bool>,
@@ -236,6 +241,8 @@ impl Gpu {
             #[cfg(vulkan)]
             vulkan_pipelines: RefCell::default(),
             replays: Cell::new(false),
+            replayed: Cell::new(0),
+            slice: Cell::new(SLICE),
             #[cfg(target_arch = "wasm32")]
             prepared: RefCell::default(),
             trouble,

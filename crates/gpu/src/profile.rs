@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::program::{Program, SLICE, Step};
+use crate::program::{Program, Step};
 use crate::readback::Readback;
 use crate::submit::{copy, run};
 
@@ -119,7 +119,7 @@ impl Gpu {
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;
-            while spent < SLICE
+            while spent < self.0.slice.get()
                 && let Some(step) = steps.next()
             {
                 let Some(kernel) = kernel(step) else {

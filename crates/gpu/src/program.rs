@@ -34,12 +34,14 @@ pub struct Program {
 pub(crate) enum Step {
     Dispatch {
         shader: &'static Shader,
+        #[cfg_attr(not(vulkan), expect(dead_code, reason = "read for replay"))]
         constants: Vec<(&'static str, f64)>,
         // Bytes that are bound, or that are read and written as far as that is known.
         bytes: u64,
         pipeline: wgpu::ComputePipeline,
         bind_group: wgpu::BindGroup,
         // What the bind group refers to: without an owner, buffers would be destroyed.
+        #[cfg_attr(not(vulkan), expect(dead_code, reason = "read for replay"))]
         bound: Vec<Bound>,
         workgroups: [u32; 3],
         cost: u64,
@@ -56,6 +58,7 @@ pub(crate) enum Step {
 /// A part of a buffer under the number of a binding.
 pub(crate) struct Bound {
     pub(crate) binding: u32,
+    #[cfg_attr(not(vulkan), expect(dead_code, reason = "read for replay"))]
     pub(crate) kind: Binding,
     pub(crate) buffer: Buffer,
     pub(crate) bytes: std::ops::Range<u64>,

@@ -5,7 +5,7 @@ use std::cell::Cell;
 /// wgpu's queue, and whether it still holds something back.
 pub(crate) struct Queue {
     queue: wgpu::Queue,
-    /// What was written since something was last submitted: wgpu holds it back until then.
+    /// Something was written since the last submission; wgpu holds it back until the next one.
     written: Cell<bool>,
 }
 
@@ -31,7 +31,7 @@ impl Queue {
         self.queue.submit(commands)
     }
 
-    /// Submits what was written, for who submits beside wgpu.
+    /// Submits what was written, for whoever submits past wgpu.
     #[cfg(vulkan)]
     pub(crate) fn submit_what_was_written(&self) {
         if self.written.get() {

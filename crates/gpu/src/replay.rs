@@ -4,10 +4,9 @@
 //! works out anew what has to wait for what. For a step of decoding, always the same two hundred
 //! dispatches, that takes the CPU as long as a third of what the fastest GPUs take for the step.
 //! So the first time such work is submitted goes through wgpu, which checks it all and clears what
-//! was never written; from then on the same commands go to Vulkan by wgpu's own hands, but beneath its
-//! tracking (`vulkan.rs`).
+//! was never written; from then on the same commands go to Vulkan through wgpu's own back end, but
+//! beneath its tracking (`vulkan.rs`).
 
-#[cfg(vulkan)]
 use std::cell::OnceCell;
 
 use crate::device::Gpu;
@@ -20,21 +19,23 @@ use crate::vulkan::Commands;
 #[derive(Default)]
 pub(crate) struct Replay {
     wanted: bool,
-    /// Empty until it was submitted once; none: it cannot be replayed.
+    /// Where it was first submitted, through wgpu.
+    first: OnceCell<Gpu>,
+    /// Empty until it is submitted again; none: it cannot be replayed.
     #[cfg(vulkan)]
     commands: OnceCell<Option<Commands>>,
 }
 
 impl Program {
-    /// To be submitted again and again: where [`Gpu::replays`], it is encoded beneath wgpu's tracking from
-    /// the second time on.
+    /// To be submitted again and again: where [`Gpu::replays`], it is replayed from the second time on.
+    /// Dropping it then waits until the GPU has done it.
     #[must_use]
     pub fn for_replay(mut self) -> Self {
         self.replay.wanted = true;
         self
     }
 
-    /// It has been submitted, and will be replayed from now on.
+    /// It has been replayed.
     #[must_use]
     pub fn is_replayed(&self) -> bool {
         #[cfg(vulkan)]
@@ -59,29 +60,43 @@ impl Gpu {
         self.0.replays.set(replays && can);
     }
 
-    /// Submits what was submitted before, if it is replayed.
+    /// Submissions that were replayed, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replayed(&self) -> u64 {
+        self.0.replayed.get()
+    }
+
+    /// Has work handed to the driver after so many multiply-adds, for tests.
+    #[doc(hidden)]
+    pub fn set_slice(&self, multiply_adds: u64) {
+        self.0.slice.set(multiply_adds.max(1));
+    }
+
+    /// Replays what was submitted before, if that is wanted, possible and safe: nothing has gone wrong,
+    /// above all not with its first submission, which was wgpu's look at it.
     pub(crate) fn submit_again(
         &self,
         program: &Program,
         last: Option<&Step>,
     ) -> Option<Submission> {
+        let Replay { wanted, first, .. } = &program.replay;
+        let Some(first) = first.get() else {
+            let _ = first.set(self.clone());
+            return None;
+        };
+        if !(*wanted && first.is(self) && self.replays() && self.check().is_ok()) {
+            return None;
+        }
         #[cfg(vulkan)]
-        if self.replays()
-            && let Some(Some(commands)) = program.replay.commands.get()
+        if let Some(commands) = program
+            .replay
+            .commands
+            .get_or_init(|| self.commands(program))
         {
             return Some(self.submit_commands(commands, last));
         }
-        let _ = (program, last);
+        let _ = last;
         None
-    }
-
-    /// Makes what was just submitted ready to be replayed, while the GPU computes it.
-    pub(crate) fn make_ready(&self, program: &Program) {
-        #[cfg(vulkan)]
-        if self.replays() && program.replay.wanted {
-            let commands = || self.commands(program);
-            program.replay.commands.get_or_init(commands);
-        }
-        let _ = program.replay.wanted;
     }
 }

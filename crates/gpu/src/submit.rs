@@ -1,7 +1,7 @@
 //! Handing recorded work to the GPU.
 
 use crate::device::Gpu;
-use crate::program::{Program, SLICE, Step};
+use crate::program::{Program, Step};
 use crate::readback::Readback;
 use crate::tensor::Indices;
 
@@ -44,7 +44,7 @@ impl Gpu {
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;
-            while spent < SLICE
+            while spent < self.0.slice.get()
                 && let Some(step) = steps.next()
             {
                 match step {
@@ -52,7 +52,7 @@ impl Gpu {
                     dispatch @ Step::Dispatch { .. } => {
                         let mut pass = encoder.begin_compute_pass(&Default::default());
                         spent += run(&mut pass, dispatch);
-                        while spent < SLICE
+                        while spent < self.0.slice.get()
                             && let Some(next) =
                                 steps.next_if(|step| matches!(step, Step::Dispatch { .. }))
                         {
@@ -63,7 +63,6 @@ impl Gpu {
             }
             index = Some(self.0.queue.submit([encoder.finish()]));
         }
-        self.make_ready(program);
         Submission(index)
     }
 }

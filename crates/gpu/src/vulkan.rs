@@ -22,7 +22,7 @@ use wgpu::naga;
 use crate::device::{Constants, Gpu, key, layout_entries};
 use crate::error::GpuError;
 use crate::hazards::{Access, Hazards};
-use crate::program::{Bound, Program, SLICE, Step};
+use crate::program::{Bound, Program, Step};
 use crate::shader::Shader;
 use crate::submit::{Submission, copy};
 
@@ -32,10 +32,10 @@ type Vulkan = hal::api::Vulkan;
 pub(crate) struct Commands {
     device: wgpu::Device,
     slices: Vec<Encoded>,
+    used: Vec<Used>,
     // Taken only when it is dropped.
     fence: Option<hal::vulkan::Fence>,
     submitted: Cell<u64>,
-    _used: Vec<Used>,
 }
 
 struct Encoded {
@@ -80,13 +80,13 @@ impl Gpu {
             // SAFETY: it is destroyed before the device.
             fence: Some(unsafe { hal.create_fence() }.ok()?),
             submitted: Cell::new(0),
-            _used: Vec::new(),
+            used: Vec::new(),
         };
         let mut steps = program.steps.iter().peekable();
         while steps.peek().is_some() {
             let mut slice = Slice::begin(&hal, &queue)?;
             let mut spent = 0;
-            while spent < SLICE
+            while spent < self.0.slice.get()
                 && let Some(step) = steps.next()
             {
                 slice.wait_if_needed(step);
@@ -103,7 +103,7 @@ impl Gpu {
                         let group = Group::new(&device, &pipeline, bound)?;
                         let used = Used { group, pipeline };
                         slice.dispatch(&used, *workgroups);
-                        commands._used.push(used);
+                        commands.used.push(used);
                         spent += cost;
                     }
                     Step::Copy {
@@ -129,7 +129,7 @@ impl Gpu {
 
     /// Hands them to the GPU, and a copy after them.
     pub(crate) fn submit_commands(&self, commands: &Commands, last: Option<&Step>) -> Submission {
-        let queue = &self.0.queue;
+        let (device, queue) = (&self.0.device, &self.0.queue);
         queue.submit_what_was_written();
         if let Err(error) = commands.submit(queue.raw()) {
             self.note(match error {
@@ -138,14 +138,23 @@ impl Gpu {
                     reason: other.to_string(),
                 },
             });
+            // As wgpu does: what comes would wait for what was not submitted.
+            device.destroy();
+            return Submission(None);
         }
+        self.0.replayed.set(self.0.replayed.get() + 1);
         let last = last.map(|step| {
-            let mut after = self.0.device.create_command_encoder(&Default::default());
+            let mut after = device.create_command_encoder(&Default::default());
             copy(&mut after, step);
             after.finish()
         });
         // One that can be waited for, if only that.
-        Submission(Some(queue.submit(last)))
+        let submission = Submission(Some(queue.submit(last)));
+        if self.check().is_err() {
+            // wgpu frees the buffers of a lost device, and does not know that they are in use.
+            commands.wait();
+        }
+        submission
     }
 
     fn vulkan_pipeline(
@@ -169,9 +178,10 @@ impl Commands {
         let Some(fence) = &self.fence else {
             return Ok(());
         };
-        // SAFETY: the buffers are of this queue's device, may be under way several times, and live with
-        // all that they use until the fence says that they are done. Whoever submits something to this
-        // queue has its `Gpu`, which is in one thread only.
+        // SAFETY: the buffers are of this queue's device, which `submit_again` sees to. They may be under
+        // way several times, and live with all that they use until the fence says that they are done: their
+        // owner waits for that, and so does `submit_commands` if the device is lost, whose buffers wgpu
+        // frees. Whoever submits something to this queue has its `Gpu`, which is in one thread only.
         unsafe {
             let queue = queue.as_hal::<Vulkan>().ok_or(hal::DeviceError::Lost)?;
             for Encoded { buffer, .. } in &self.slices {
@@ -182,15 +192,37 @@ impl Commands {
         }
         Ok(())
     }
+
+    /// Waits until the GPU has done them; false: nobody knows whether it has.
+    fn wait(&self) -> bool {
+        let Some(fence) = &self.fence else {
+            return true;
+        };
+        // SAFETY: all submissions that signal the fence have been made.
+        unsafe {
+            let Some(hal) = self.device.as_hal::<Vulkan>() else {
+                return false;
+            };
+            // A lost device uses nothing any more.
+            let done = hal.wait(fence, self.submitted.get(), None);
+            matches!(done, Ok(true) | Err(hal::DeviceError::Lost))
+        }
+    }
 }
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        // SAFETY: all submissions that signal the fence have been made. If waiting fails the device is lost,
-        // and uses nothing any more.
+        let done = self.wait();
+        let fence = self.fence.take();
+        if !done {
+            // What may be in use is rather kept for good.
+            std::mem::forget((fence, std::mem::take(&mut self.slices)));
+            std::mem::forget(std::mem::take(&mut self.used));
+            return;
+        }
+        // SAFETY: it has been signalled for the last time.
         unsafe {
-            if let (Some(hal), Some(fence)) = (self.device.as_hal::<Vulkan>(), self.fence.take()) {
-                let _ = hal.wait(&fence, self.submitted.get(), None);
+            if let (Some(hal), Some(fence)) = (self.device.as_hal::<Vulkan>(), fence) {
                 hal.destroy_fence(fence);
             }
         }
@@ -203,11 +235,10 @@ struct Slice<'d> {
     encoder: hal::vulkan::CommandEncoder,
     buffer: vk::CommandBuffer,
     hazards: Hazards,
+    /// It has copies by now.
+    copies: bool,
     pipeline: Option<Rc<Pipeline>>,
 }
-
-/// Stages, and what they read or write.
-type Scope = (vk::PipelineStageFlags, vk::AccessFlags);
 
 impl<'d> Slice<'d> {
     fn begin(hal: &'d hal::vulkan::Device, queue: &hal::vulkan::Queue) -> Option<Self> {
@@ -235,44 +266,53 @@ impl<'d> Slice<'d> {
             encoder,
             buffer,
             hazards: Hazards::default(),
+            copies: false,
             pipeline: None,
         };
         slice.wait_for_everything();
         Some(slice)
     }
 
-    /// What follows sees everything that anybody has written, and overtakes nothing.
+    /// What was submitted before is over by now, but may not be seen yet; so with what comes after.
     fn wait_for_everything(&self) {
         let all = vk::PipelineStageFlags::ALL_COMMANDS;
         let written = vk::AccessFlags::MEMORY_WRITE;
-        self.wait([
-            (all, written),
-            (all, written | vk::AccessFlags::MEMORY_READ),
-        ]);
+        self.wait(all, written, vk::AccessFlags::MEMORY_READ);
     }
 
     fn wait_if_needed(&mut self, step: &Step) {
-        if self.hazards.next(Access::of(step)) {
-            let stages = vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
-            let written = vk::AccessFlags::SHADER_WRITE | vk::AccessFlags::TRANSFER_WRITE;
-            let read = vk::AccessFlags::SHADER_READ
-                | vk::AccessFlags::UNIFORM_READ
-                | vk::AccessFlags::TRANSFER_READ;
-            self.wait([(stages, written), (stages, written | read)]);
+        self.copies |= matches!(step, Step::Copy { .. });
+        if !self.hazards.next(Access::of(step)) {
+            return;
         }
+        let mut stages = vk::PipelineStageFlags::COMPUTE_SHADER;
+        let mut written = vk::AccessFlags::SHADER_WRITE;
+        let mut read = vk::AccessFlags::SHADER_READ | vk::AccessFlags::UNIFORM_READ;
+        if self.copies {
+            stages |= vk::PipelineStageFlags::TRANSFER;
+            written |= vk::AccessFlags::TRANSFER_WRITE;
+            read |= vk::AccessFlags::TRANSFER_READ;
+        }
+        self.wait(stages, written, read);
     }
 
-    fn wait(&self, [(before, written), (after, used)]: [Scope; 2]) {
+    /// What was written in these stages is read and written again by what comes in the same stages.
+    fn wait(
+        &self,
+        stages: vk::PipelineStageFlags,
+        written: vk::AccessFlags,
+        read: vk::AccessFlags,
+    ) {
         let barrier = vk::MemoryBarrier::default()
             .src_access_mask(written)
-            .dst_access_mask(used);
+            .dst_access_mask(written | read);
         let none = vk::DependencyFlags::empty();
         // SAFETY: the buffer is being encoded.
         unsafe {
             self.vulkan.cmd_pipeline_barrier(
                 self.buffer,
-                before,
-                after,
+                stages,
+                stages,
                 none,
                 &[barrier],
                 &[],
@@ -302,6 +342,10 @@ impl<'d> Slice<'d> {
     }
 
     fn copy(&mut self, buffers: [&wgpu::Buffer; 2], region: vk::BufferCopy) -> Option<()> {
+        // wgpu would not know to wait for what is written there.
+        if buffers[1].usage().contains(wgpu::BufferUsages::MAP_READ) {
+            return None;
+        }
         // One after the other: wgpu allows nobody to look at two buffers at a time.
         // SAFETY: the program owns both, and waits for the GPU; wgpu has checked the region.
         unsafe {

@@ -52,6 +52,7 @@ pub(crate) const STANDS_ON: &[(&str, &[&str])] = &[
 /// Crates that only some of ours may name, even for tests.
 pub(crate) const NAMED_BY: &[(&str, &[&str])] = &[
     ("wgpu", &["paligemma-gpu"]),
+    ("ash", &["paligemma-gpu"]),
     ("leptos", &["paligemma-app"]),
     (
         "web-sys",

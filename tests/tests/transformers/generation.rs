@@ -42,12 +42,16 @@ fn replayed_steps_find_the_ids_of_transformers() {
         for case in ["single", "multi", "special"] {
             let expected = Expected::read(model, case);
             let wanted = expected.ids("generated_ids");
-            assert!(
-                wanted.len() > 2,
-                "{model} {case}: the second step is the first one replayed"
-            );
+            let before = engine.replayed();
             let ids = generate(&mut engine, &expected, wanted.len());
             assert_eq!(ids, wanted, "{model} {case}");
+            // All but what follows the prefix, and the first step.
+            let replayed = engine.replayed() - before;
+            let least = match engine.adapter().backend.as_str() {
+                "vulkan" => wanted.len() as u64 - 2,
+                _ => 0,
+            };
+            assert!(replayed >= least, "{replayed} of {} steps", wanted.len());
         }
     }
 }

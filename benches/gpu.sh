@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Everything that only a machine with a GPU can show, in one go, the shortest first.
+#
+#   benches/gpu.sh [--programs DIR] [OUT]
+#
+# builds the command and the kernels' tests (or takes `paligemma` and `kernels` from DIR, for machines
+# without cargo) and writes what each step prints into OUT, by default target/gpu: the kernels against
+# their twins, the choice of kernels with its profile, and decoding and prefill with kernels chosen by
+# hand, each with steps replayed and not. What belongs into RESULTS.md is the output of `bench` with its
+# command, which is each file's first line. A step that fails is said, and the others go on. With
+# PALIGEMMA_SHAPE another shape is measured, with PALIGEMMA_LIMIT_S each step has another limit of time.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+programs=""
+if [ "${1:-}" = --programs ]; then
+  programs="$(cd "${2:?a folder follows --programs}" && pwd)"
+  shift 2
+fi
+out="${1:-target/gpu}"
+shape="${PALIGEMMA_SHAPE:-paligemma2-3b-224}"
+limit="${PALIGEMMA_LIMIT_S:-300}"
+mkdir -p "$out"
+out="$(cd "$out" && pwd)"
+
+if [ -z "$programs" ]; then
+  programs="$out/programs"
+  mkdir -p "$programs"
+  cargo build --locked --release -p paligemma-cli
+  cp "${CARGO_TARGET_DIR:-target}/release/paligemma" "$programs/"
+  built="$(cargo test --locked --release -p paligemma-gpu --test kernels --no-run 2>&1 | tee /dev/stderr)"
+  cp "$(sed -n 's/.*Executable.*(\(.*\))/\1/p' <<<"$built")" "$programs/kernels"
+fi
+
+failed=0
+step() { # name, command …
+  local name="$1" begun="$SECONDS"
+  shift
+  if { echo "\$ $*"; timeout "$limit" "$@"; } >"$out/$name.txt" 2>&1; then
+    echo "$name: $((SECONDS - begun)) s"
+  else
+    echo "$name: failed, see $out/$name.txt" >&2
+    failed=1
+  fi
+}
+bench() { # name, options …
+  local name="$1"
+  shift
+  step "$name" "$programs/paligemma" bench --shape "$shape" --recipe q4 "$@"
+}
+
+bench tuned --tune --profile
+for replay in off on; do
+  for kernels in "tiled fours=131072" "cooperative fours=131072 bytes"; do
+    bench "$kernels, replay $replay" --kernels "$kernels" --replay "$replay" --runs 3
+  done
+done
+for kernels in "tiled fours=131072 bytes" "dots fours=131072" "half fours=131072"; do
+  bench "$kernels" --kernels "$kernels" --runs 3 --positions 300
+done
+bench unchecked --unchecked --runs 3 --positions 300
+step twins "$programs/kernels" --test-threads 4
+exit "$failed"

@@ -4,14 +4,13 @@ use paligemma_checkpoint::Precision;
 use paligemma_gpu::{Gpu, Indices, Linear, Matrix, Recorder, Tensor, Variants};
 
 use super::device::{Target, input, open, open_with, read, read_indices, run};
-use super::linear::{Case, ENOUGH, check_of, dots};
+use super::linear::{Case, ENOUGH, check_of, rounds_to};
 use super::misfits::refused;
 use super::{WIDE_Q4, geglu};
 use crate::support::bounds::U;
-use crate::support::compare::{assert_agrees, assert_differs, assert_same_bits};
+use crate::support::compare::assert_same_bits;
 use crate::support::random::{Rng, for_every_cache};
-use crate::support::{bounds, upload};
-use crate::twins::matmul::Then;
+use crate::support::upload;
 
 /// One group of 32, padded or not, several, and more than a team reads at a time.
 const COLUMNS: [usize; 9] = [25, 32, 60, 64, 96, 160, 512, 1152, 4608];
@@ -82,10 +81,7 @@ fn case(columns: usize, outputs: usize, turn: usize) -> Case {
 
 /// Inputs between multiples go to the nearer one; zeros stay zeros.
 fn rounded(gpu: &Gpu, precision: Precision) {
-    let mut rng = Rng::new(61);
-    let (columns, outputs) = (192, 7);
-    let numbers = rng.numbers(outputs * columns, 1.0);
-    let (w_gpu, w) = upload::matrix(gpu, outputs, columns, precision, &numbers);
+    let columns = 192;
     let mut whole = vec![0.0; columns];
     let mut x = whole.clone();
     // The last groups are zeros.
@@ -102,18 +98,7 @@ fn rounded(gpu: &Gpu, precision: Precision) {
         whole[i] = steps * step;
         x[i] = (steps + aside) * step;
     }
-    let x_gpu = input(gpu, columns, &x);
-    let y = gpu.tensor("y", 1, outputs).unwrap();
-    run(gpu, |r| r.linear(&x_gpu, &w_gpu, Linear::default(), &y));
-    let nothing = Then {
-        bias: None,
-        gelu: None,
-        accumulate: None,
-    };
-    let with = |x: &[f32]| bounds::linear(&dots(x, &w, columns), columns, outputs, nothing);
-    let actual = read(gpu, &y);
-    assert_agrees("rounded", &actual, &with(&whole));
-    assert_differs("not rounded", &actual, &with(&x));
+    rounds_to(gpu, precision, columns, &x, &whole);
 }
 
 /// What is not rounded: numbers that are none, matrices of other groups, what has to be exact.

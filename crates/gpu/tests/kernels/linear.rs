@@ -335,6 +335,31 @@ pub(crate) fn check_of(
     assert_agrees(&what, &target.read(gpu), &expected);
 }
 
+/// A product rounds its inputs, rows of so many columns, to these before it multiplies.
+pub(crate) fn rounds_to(
+    gpu: &Gpu,
+    precision: Precision,
+    columns: usize,
+    x: &[f32],
+    rounded: &[f32],
+) {
+    let outputs = 7;
+    let numbers = Rng::new(14).numbers(outputs * columns, 1.0);
+    let (w_gpu, w) = upload::matrix(gpu, outputs, columns, precision, &numbers);
+    let x_gpu = input(gpu, columns, x);
+    let y = gpu.tensor("y", x.len() / columns, outputs).unwrap();
+    run(gpu, |r| r.linear(&x_gpu, &w_gpu, Linear::default(), &y));
+    let nothing = Then {
+        bias: None,
+        gelu: None,
+        accumulate: None,
+    };
+    let with = |x: &[f32]| bounds::linear(&dots(x, &w, columns), columns, outputs, nothing);
+    let actual = read(gpu, &y);
+    assert_agrees("rounded", &actual, &with(rounded));
+    assert_differs("not rounded", &actual, &with(x));
+}
+
 /// What the bounds must not let through.
 fn mistakes(gpu: &Gpu, rows: usize, precision: Precision) {
     let mut rng = Rng::new(30);

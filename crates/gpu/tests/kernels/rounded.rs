@@ -4,12 +4,10 @@ use paligemma_checkpoint::Precision;
 use paligemma_gpu::{Gpu, GpuOptions, Linear, MatmulVariant, Variants};
 use pollster::block_on;
 
-use super::device::{input, read, run};
-use super::linear::{ROWS, cases, check_of, dots, large, open_for};
-use crate::support::compare::{assert_agrees, assert_differs};
+use super::device::{read, run};
+use super::linear::{ROWS, cases, check_of, large, open_for, rounds_to};
 use crate::support::random::{Rng, for_every_cache};
-use crate::support::{bounds, upload};
-use crate::twins::matmul::Then;
+use crate::support::upload;
 
 /// Products of 16-bit floats. Where those hold everything on the way, they are as good as any: codes
 /// times 0, 1 or -1, of every other input, add up to at most 16 · 127 < 2^11. Where they do not, x is
@@ -116,10 +114,7 @@ pub(crate) fn matmul_dots(precision: Precision, larger: Precision) {
 
 /// Inputs between multiples go to the nearer one; zeros stay zeros.
 fn rounded_as_it_should_be(gpu: &Gpu, precision: Precision) {
-    let mut rng = Rng::new(14);
-    let (rows, columns, outputs) = (3, upload::columns(precision, 32), 7);
-    let numbers = rng.numbers(outputs * columns, 1.0);
-    let (w_gpu, w) = upload::matrix(gpu, outputs, columns, precision, &numbers);
+    let (rows, columns) = (3, upload::columns(precision, 32));
     let mut whole = vec![0.0; rows * columns];
     let mut x = whole.clone();
     for i in 0..2 * columns {
@@ -136,18 +131,7 @@ fn rounded_as_it_should_be(gpu: &Gpu, precision: Precision) {
         whole[i] = steps / 16.0;
         x[i] = inside.clamp(-127.0, 127.0) / 16.0;
     }
-    let x_gpu = input(gpu, columns, &x);
-    let y = gpu.tensor("y", rows, outputs).unwrap();
-    run(gpu, |r| r.linear(&x_gpu, &w_gpu, Linear::default(), &y));
-    let nothing = Then {
-        bias: None,
-        gelu: None,
-        accumulate: None,
-    };
-    let with = |x: &[f32]| bounds::linear(&dots(x, &w, columns), columns, outputs, nothing);
-    let actual = read(gpu, &y);
-    assert_agrees("rounded", &actual, &with(&whole));
-    assert_differs("not rounded", &actual, &with(&x));
+    rounds_to(gpu, precision, columns, &x, &whole);
 }
 
 /// What is recorded for a product of two rows.

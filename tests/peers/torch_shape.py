@@ -3,9 +3,12 @@
 
     torch_shape.py --shape paligemma2-3b-224 [--runs N] [--tokens N] [--compiled] [--device cpu]
 
-No file is needed. Prints JSON: vision, prefill and a later token, in milliseconds, of a picture
-and eight tokens. --compiled adds the language model alone with a static cache and a compiled
-forward: in 5.23 transformers' static cache fails for the whole of PaliGemma 2.
+No file is needed. Prints a line of JSON: shape, device, versions, and under `eager`, in
+milliseconds, vision with its projector, an answer of one token to a picture and eight tokens
+(`first_token`), one of N tokens more (`answer`), and the difference for each of those.
+--compiled prints another line: under `compiled` N tokens, and each, of the language model alone
+with a static cache and a compiled forward, as in 5.23 transformers' static cache fails for the
+whole of PaliGemma 2. What is under way goes to standard error.
 """
 
 import argparse
@@ -68,6 +71,16 @@ _TEXT = {
         num_attention_heads=16,
         num_key_value_heads=8,
         num_hidden_layers=42,
+    ),
+    "paligemma2-28b": dict(
+        _GEMMA2,
+        hidden_size=4608,
+        intermediate_size=36864,
+        num_attention_heads=32,
+        num_key_value_heads=16,
+        num_hidden_layers=46,
+        head_dim=128,
+        query_pre_attn_scalar=144,
     ),
 }
 _VOCABULARY = {"gemma": 257_216, "gemma2": 257_216}

@@ -17,9 +17,9 @@ const MOST_ADAPTERS: usize = 32;
 
 #[derive(ClapArgs)]
 pub(crate) struct TuningArgs {
-    /// Use the usual kernels, whatever was measured of the adapter. By default an adapter that is
-    /// new is measured once, for a second at most, and the choice kept in the user's cache
-    /// directory, in paligemma/tuning.json
+    /// Use the usual kernels, whatever was measured of the adapter. By default a GPU that is new is
+    /// measured once, within a second or two, and the choice kept in the user's cache directory, in
+    /// paligemma/tuning.json
     #[arg(long)]
     pub(crate) no_tuning: bool,
     /// Use these kernels, as `bench` names them: "tiled fours=131072", "cooperative fours=131072 bytes", "registers lanes=4 subgroups".

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::options::{Engine, Options, Where};
+use crate::options::{Engine, Options, Where, name_of};
 use crate::prepare::{PROMPT, Prepared};
 use crate::sample::{Measured, Sample, Side, Spread};
 
@@ -38,7 +38,7 @@ pub(crate) fn entry(
     };
     let precision = if options.q4 { "q4" } else { "f32" };
     let model = match &options.model {
-        Some(folder) => folder.display().to_string(),
+        Some(folder) => name_of(folder),
         None => options.shape.clone(),
     };
     let mut text = format!("## {date}, {place}: {model}, {precision}\n\n```sh\n");

@@ -1,6 +1,6 @@
 //! What is compared, and how often.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where both sides run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,17 @@ pub(crate) struct Options {
     pub(crate) fresh: bool,
     /// Our side is compiled as the tests are.
     pub(crate) quick: bool,
-    /// What was given, for whoever wants to do it again.
+    /// What was given, for whoever wants to do it again; of a folder its name.
     pub(crate) given: Vec<String>,
+}
+
+/// What a folder is called. Where it lies says nothing on another machine.
+pub(crate) fn name_of(folder: &Path) -> String {
+    let name = folder.file_name();
+    name.map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 impl Options {
@@ -136,8 +145,12 @@ impl Options {
                 "--out" => options.out = Some(value.clone().into()),
                 other => return Err(format!("`{other}` is not understood.")),
             }
+            let named = match arg.as_str() {
+                "--model" => name_of(Path::new(&value)),
+                _ => value,
+            };
             if arg != "--out" {
-                options.given.extend([arg, value]);
+                options.given.extend([arg, named]);
             }
         }
         Ok(options)
@@ -204,6 +217,13 @@ mod tests {
             "--tokens 8 --engines ours,wasm --precision q4"
         );
         assert!(options.wants(Engine::Wasm) && !options.wants(Engine::WebGpu) && options.q4);
+    }
+
+    #[test]
+    fn of_a_folder_only_the_name_is_told() {
+        let options = parse("native --model /where/it/lies/mine/ --runs 2").expect("options");
+        assert_eq!(options.model, Some("/where/it/lies/mine/".into()));
+        assert_eq!(options.given.join(" "), "--model mine --runs 2");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 #![expect(unreachable_pub, reason = "the macro of components writes `pub`")]
 
+mod cache;
 mod film;
 mod header;
 mod icon;

@@ -9,7 +9,9 @@ use js_sys::ArrayBuffer;
 use self::inner::{Beside, Inner};
 use crate::environment;
 use crate::message::Files;
-use crate::protocol::{Event, Generation, Look, ModelSource, Problem, Request, Tuned, Wanted};
+use crate::protocol::{
+    CachePrecision, Event, Generation, Look, ModelSource, Problem, Request, Tuned, Wanted,
+};
 
 /// A worker with the engine in it. Clones share the worker; it is terminated with the last one.
 #[derive(Clone)]
@@ -33,9 +35,15 @@ impl Client {
         })
     }
 
-    /// What is kept of the adapter, which goes along with every later load.
-    pub fn know(&self, tuned: Option<Tuned>) {
-        self.inner.know(tuned);
+    /// What is kept of this machine's adapters, which goes along with every later load.
+    pub fn know(&self, tuned: Vec<Tuned>) {
+        self.inner.options.borrow_mut().tuned = tuned;
+    }
+
+    /// How later loads keep keys and values, and models that are made up to be measured; none: as
+    /// suits the weights.
+    pub fn keep_cache_as(&self, cache: Option<CachePrecision>) {
+        self.inner.options.borrow_mut().cache = cache;
     }
 
     /// Loads a model straight to the GPU, without keeping it; `on_event` gets `Loading` events,
@@ -48,8 +56,12 @@ impl Client {
         on_event: impl FnMut(Event) + 'static,
     ) -> u32 {
         let wanted = absolute(wanted);
-        let tuned = self.inner.known();
-        let build = |id| Request::Load { id, wanted, tuned };
+        let options = self.inner.options.borrow().clone();
+        let build = |id| Request::Load {
+            id,
+            wanted,
+            options,
+        };
         self.inner.request(build, Beside::Files(files), on_event)
     }
 
@@ -119,8 +131,8 @@ impl Client {
     /// Loads a kept model; `on_event` gets `Loading` events, then `Ready` or `Failed`. Returns the
     /// request's id.
     pub fn load_kept(&self, key: &str, on_event: impl FnMut(Event) + 'static) -> u32 {
-        let (key, tuned) = (key.to_owned(), self.inner.known());
-        let build = |id| Request::LoadKept { id, key, tuned };
+        let (key, options) = (key.to_owned(), self.inner.options.borrow().clone());
+        let build = |id| Request::LoadKept { id, key, options };
         self.inner.request(build, Beside::Nothing, on_event)
     }
 
@@ -235,7 +247,13 @@ impl Client {
         on_event: impl FnMut(Event) + 'static,
     ) -> u32 {
         let name = name.to_owned();
-        let build = |id| Request::Bench { id, name, shape };
+        let cache = self.inner.options.borrow().cache;
+        let build = |id| Request::Bench {
+            id,
+            name,
+            shape,
+            cache,
+        };
         self.inner.request(build, Beside::Nothing, on_event)
     }
 

@@ -7,6 +7,7 @@
 mod attention;
 mod bench;
 mod generation;
+mod load;
 mod masks;
 mod models;
 mod problem;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::attention::{AttentionMap, Look, PictureHeat};
 pub use self::bench::{Measured, MeasuredLine};
 pub use self::generation::Generation;
+pub use self::load::{CachePrecision, LoadOptions};
 pub use self::masks::{Bytes, Mask};
 pub use self::models::{
     ADAPTER_FILES, FetchProgress, FetchStage, KeptModel, Library, ModelSource, Offer, Room, Token,
@@ -26,7 +28,7 @@ pub use self::problem::{Problem, ProblemKind};
 pub use self::tuned::Tuned;
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,9 +41,9 @@ pub enum Request {
         id: u32,
         /// The model.
         wanted: Wanted,
-        /// What is kept of the adapter.
+        /// How.
         #[serde(default)]
-        tuned: Option<Tuned>,
+        options: LoadOptions,
     },
     /// Say what fetching a model would mean; answered by `Offer` or `Failed`.
     Examine {
@@ -77,9 +79,9 @@ pub enum Request {
         id: u32,
         /// Which, see [`KeptModel::key`].
         key: String,
-        /// What is kept of the adapter.
+        /// How.
         #[serde(default)]
-        tuned: Option<Tuned>,
+        options: LoadOptions,
     },
     /// Say what is kept; answered by `Library`.
     Library {
@@ -156,6 +158,9 @@ pub enum Request {
         name: String,
         /// The name of a published shape to measure instead of it, with made-up weights.
         shape: Option<String>,
+        /// How the made-up one's keys and values are kept, as in [`LoadOptions`].
+        #[serde(default)]
+        cache: Option<CachePrecision>,
     },
     /// Stop the request with this id: a run at its next token, which ends it with `Done` and
     /// `Stopped::Cancelled`; a measurement before its next run, which ends it with `Failed`; a fetch at once, which ends it with `Paused`; a load at once, which

@@ -10,7 +10,9 @@ use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, ArrayBuffer};
 use paligemma_browser::client::Client;
 use paligemma_browser::message::Files;
-use paligemma_browser::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind, Wanted};
+use paligemma_browser::protocol::{
+    CachePrecision, Event, PROTOCOL_VERSION, Problem, ProblemKind, Tuned, Wanted,
+};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -174,6 +176,35 @@ async fn a_folder_is_relative_to_the_page() {
             "https://models.example/a%20b".to_owned()
         ]
     );
+}
+
+#[wasm_bindgen_test]
+async fn every_load_says_how() {
+    let client = Client::start(&replying(
+        "const message = JSON.stringify((m.type === 'bench' ? m.cache : m.options) ?? null);
+         postMessage({type: 'failed', id: m.id, problem: {kind: 'network', message}});",
+    ))
+    .unwrap();
+    let heard = Heard::new();
+    client.load(Wanted::folder("a"), &Files::new(), heard.listener());
+    client.bench("", None, heard.listener());
+    client.know(vec![Tuned {
+        adapter: "a".to_owned(),
+        browser: "b".to_owned(),
+        variants: "c".to_owned(),
+    }]);
+    client.keep_cache_as(Some(CachePrecision::Int8));
+    client.load(Wanted::folder("a"), &Files::new(), heard.listener());
+    client.load_kept("0a", heard.listener());
+    client.bench("", None, heard.listener());
+    let heard: Vec<String> = heard
+        .wait(5)
+        .await
+        .iter()
+        .map(|e| failed(e).message)
+        .collect();
+    let how = r#"{"tuned":[{"adapter":"a","browser":"b","variants":"c"}],"cache":"int8"}"#;
+    assert_eq!(heard, [r#"{"tuned":[]}"#, "null", how, how, r#""int8""#]);
 }
 
 #[wasm_bindgen_test]

@@ -6,9 +6,9 @@
 use js_sys::{ArrayBuffer, JSON};
 use paligemma_browser::message;
 use paligemma_browser::protocol::{
-    AdapterInfo, Answer, AttentionMap, Bytes, Detection, Event, Generation, Look, Mask, Measured,
-    MeasuredLine, ModelInfo, ModelSource, PictureHeat, Problem, ProblemKind, Request, Stopped,
-    Timings, Tuned, Wanted,
+    AdapterInfo, Answer, AttentionMap, Bytes, CachePrecision, Detection, Event, Generation,
+    LoadOptions, Look, Mask, Measured, MeasuredLine, ModelInfo, ModelSource, PictureHeat, Problem,
+    ProblemKind, Request, Stopped, Timings, Tuned, Wanted,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -44,12 +44,15 @@ fn requests() -> Vec<Request> {
         Request::Load {
             id: 1,
             wanted: Wanted::folder("https://a.b/ü/"),
-            tuned: None,
+            options: LoadOptions::default(),
         },
         Request::LoadKept {
             id: 10,
             key: "0a".to_owned(),
-            tuned: Some(tuned()),
+            options: LoadOptions {
+                tuned: vec![tuned(), tuned()],
+                cache: Some(CachePrecision::Int8),
+            },
         },
         Request::Picture {
             id: u32::MAX,
@@ -91,7 +94,10 @@ fn requests() -> Vec<Request> {
                 adapter: Some(ModelSource::Files),
                 ..Wanted::folder("x")
             },
-            tuned: Some(tuned()),
+            options: LoadOptions {
+                tuned: vec![tuned()],
+                cache: Some(CachePrecision::F16),
+            },
         },
         Request::Mask {
             id: 5,
@@ -113,11 +119,13 @@ fn requests() -> Vec<Request> {
             id: 7,
             name: "the demo".to_owned(),
             shape: None,
+            cache: None,
         },
         Request::Bench {
             id: 8,
             name: String::new(),
             shape: Some("paligemma2-3b-224".to_owned()),
+            cache: Some(CachePrecision::F32),
         },
         Request::Cancel { id: 2 },
     ]
@@ -271,6 +279,24 @@ fn requests_survive() {
 }
 
 #[wasm_bindgen_test]
+fn a_load_that_does_not_say_how_is_as_usual() {
+    let usual = Request::LoadKept {
+        id: 1,
+        key: "0a".to_owned(),
+        options: LoadOptions::default(),
+    };
+    for json in [
+        r#"{"type":"load-kept","id":1,"key":"0a"}"#,
+        r#"{"type":"load-kept","id":1,"key":"0a","options":{}}"#,
+        r#"{"type":"load-kept","id":1,"key":"0a","tuned":null}"#,
+        r#"{"type":"load-kept","id":1,"key":"0a","tuned":{"adapter":"a","browser":"b","variants":"c"}}"#,
+    ] {
+        let request = message::from_js::<Request>(parse(json)).unwrap();
+        assert_eq!(request, usual, "{json}");
+    }
+}
+
+#[wasm_bindgen_test]
 fn events_survive() {
     for event in events() {
         let value = clone(&message::to_js(&event).unwrap());
@@ -323,6 +349,8 @@ fn what_is_not_a_message_is_a_problem() {
         r#"{"type":"cancel","id":"1"}"#,
         r#"{"type":"load","id":1}"#,
         r#"{"type":"load","id":1,"folder":["a"]}"#,
+        r#"{"type":"load-kept","id":1,"key":"0a","options":{"cache":"int4"}}"#,
+        r#"{"type":"load-kept","id":1,"key":"0a","options":{"tuned":[7]}}"#,
         r#"{"type":"run","id":1,"pictures":[{}],"prompt":"a","max_new_tokens":1}"#,
         r#"{"type":"run","id":1,"pictures":[],"prompt":"a","max_new_tokens":1,"generation":{"seed":-1}}"#,
         r#"{"type":"run","id":1,"pictures":[],"prompt":"a","max_new_tokens":1,"generation":{"seed":"-1"}}"#,

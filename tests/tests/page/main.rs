@@ -11,6 +11,7 @@
 
 mod adapter;
 mod browser;
+mod cache;
 mod drawing;
 mod failures;
 mod faults;

@@ -21,6 +21,12 @@ async fn one_click_measures_the_loaded_model() {
     )
     .await;
     page.until_state("ready").await;
+    // Of another adapter, say before the machine was docked.
+    page.script(
+        "localStorage.setItem('tuned-kernels', \
+           '[{\"adapter\":\"another\",\"browser\":\"b\",\"variants\":\"tiled lanes=2\"}]')",
+    )
+    .await;
     page.click("#measure").await;
     page.until("document.querySelector('#speed-stage')?.textContent.includes('of')")
         .await;
@@ -54,6 +60,7 @@ async fn one_click_measures_the_loaded_model() {
         "limits",
         "features",
         "kernels",
+        "keys and values f32",
         "date",
     ] {
         assert!(
@@ -67,16 +74,17 @@ async fn one_click_measures_the_loaded_model() {
     assert_eq!(page.script(&format!("return {wide}")).await, false);
     page.screenshot("speed").await;
 
-    // What suits the adapter was measured, and is kept.
+    // What suits the adapter was measured, and is kept beside what suits the other.
     let kept = page
         .script("return localStorage.getItem('tuned-kernels')")
         .await;
     let kept: Value = serde_json::from_str(kept.as_str().unwrap()).unwrap();
-    let variants = kept["variants"].as_str().unwrap();
+    let variants = kept[0]["variants"].as_str().unwrap();
     assert!(
         facts.contains(&format!("{variants} (measured)")),
         "{kept} in {facts}"
     );
+    assert_eq!(kept[1]["adapter"], "another");
 
     page.click(".speed-copy button:nth-child(1)").await;
     page.click(".speed-copy button:nth-child(2)").await;
@@ -126,24 +134,36 @@ async fn what_was_measured_is_used_at_the_next_visit() {
     assert!(usual.contains("(the usual choice)"), "{usual}");
     page.click("#measure").await;
     page.until("localStorage.getItem('tuned-kernels')").await;
-    // A choice that no run would make here, in place of the one that was made.
+    // A choice that no run would make here, in place of the one that was made: behind that of
+    // another adapter, and by itself as earlier versions of the page kept it.
     page.script(
-        "const kept = JSON.parse(localStorage.getItem('tuned-kernels')); \
+        "const [kept] = JSON.parse(localStorage.getItem('tuned-kernels')); \
          kept.variants = 'tiled lanes=2'; \
-         localStorage.setItem('tuned-kernels', JSON.stringify(kept));",
+         const other = { ...kept, adapter: 'another', variants: 'tiled lanes=4' }; \
+         localStorage.setItem('tuned-kernels', JSON.stringify([other, kept]));",
     )
     .await;
-    page.go("/").await;
-    let known = kernels(&page).await;
-    assert!(
-        known.contains("tiled lanes=2 (measured earlier)"),
-        "{known}"
-    );
+    for alone in [false, true] {
+        if alone {
+            page.script(
+                "const [, kept] = JSON.parse(localStorage.getItem('tuned-kernels')); \
+                 localStorage.setItem('tuned-kernels', JSON.stringify(kept));",
+            )
+            .await;
+        }
+        page.go("/").await;
+        let known = kernels(&page).await;
+        assert!(
+            known.contains("tiled lanes=2 (measured earlier)"),
+            "{known}"
+        );
+    }
     page.answer("caption en").await;
 
     for spoilt in [
         "{",
         "[]",
+        "[7, null, {}]",
         r#"{"adapter":1}"#,
         r#"{"adapter":"","browser":"","variants":"tiled lanes=3"}"#,
     ] {

@@ -3,6 +3,7 @@
 use leptos::html::Dialog;
 use leptos::prelude::*;
 
+use super::cache::CacheChoice;
 use super::job::{About, Job};
 use super::kept::KeptList;
 use super::masks::MaskChooser;
@@ -76,6 +77,7 @@ pub(crate) fn ModelDialog(
             <PresentLine page models />
             <MaskChooser page models />
             <KeptList models />
+            <CacheChoice models />
             <section class="get" aria-labelledby="get-title">
                 <h3 id="get-title">"Get a model"</h3>
                 <p class="small">

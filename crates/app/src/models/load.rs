@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use paligemma_browser::client::Client;
 use paligemma_browser::message::Files;
 use paligemma_browser::protocol::{
-    Event, FetchProgress, FetchStage, KeptModel, ProblemKind, Wanted,
+    Event, FetchProgress, FetchStage, KeptModel, Library, ProblemKind, Wanted,
 };
 
 use super::job::Present;
@@ -46,6 +46,39 @@ impl Models {
         let turn = self.begin_load(&client, present);
         let id = client.load(wanted, files, move |event| self.on_load_event(turn, event));
         self.inner.update_value(|inner| inner.load_id = Some(id));
+    }
+
+    /// Loads the present model once more, if it is loaded or being loaded. One that still comes from
+    /// a server is loaded after that anyway.
+    pub(super) fn reload(self) {
+        let is_loaded = |engine: &EngineState| matches!(engine, EngineState::Ready(_));
+        let is_loading = self.inner.with_value(|inner| inner.load_id.is_some());
+        if !is_loading && !self.page.engine.with_untracked(is_loaded) {
+            return;
+        }
+        let Some(present) = self.present.get_untracked() else {
+            return;
+        };
+        let is_here = self
+            .library
+            .with_untracked(|library| is_here(&present, library.as_ref()));
+        if !is_here {
+            return;
+        }
+        if present.key.is_some() {
+            self.load_present(present, true);
+        } else if let Some(wanted) = present.wanted.clone() {
+            self.load_once(present, wanted, &Files::new());
+        }
+    }
+
+    /// Whether the present model can be loaded once more.
+    pub(super) fn can_reload(self) -> bool {
+        let present = self.present.get();
+        self.library.with(|library| {
+            let is_here = |present: &Present| is_here(present, library.as_ref());
+            present.as_ref().is_some_and(is_here)
+        })
     }
 
     /// Tries again what failed: with a new worker, the same model first.
@@ -158,5 +191,58 @@ impl Models {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a model can be loaded without asking anybody: it is kept in full, or needs neither files
+/// nor a token that the page no longer has.
+fn is_here(present: &Present, library: Option<&Library>) -> bool {
+    let Some(key) = &present.key else {
+        return present.wanted.is_some();
+    };
+    library.is_some_and(|library| {
+        let mut models = library.models.iter();
+        models.any(|model| model.key == *key && model.complete && !model.unreadable)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_not_loaded_again() {
+        let demo = |key: Option<&str>| {
+            let wanted = Wanted::folder("demo/model");
+            Present::demo(wanted, key.map(str::to_owned))
+        };
+        let kept = |key: &str, complete| KeptModel {
+            key: key.to_owned(),
+            title: key.to_owned(),
+            recipe: "q4".to_owned(),
+            commit: None,
+            source: None,
+            adapter: None,
+            complete,
+            unreadable: false,
+            store_bytes: 100,
+            stored_bytes: 100,
+            last_used_ms: 0.0,
+        };
+        let library = Library {
+            models: vec![kept("whole", true), kept("part", false)],
+            ..Library::default()
+        };
+        assert!(is_here(&demo(Some("whole")), Some(&library)));
+        for key in ["part", "deleted"] {
+            assert!(!is_here(&demo(Some(key)), Some(&library)), "{key}");
+        }
+        assert!(!is_here(&demo(Some("whole")), None));
+        assert!(is_here(&demo(None), None));
+        let chosen = Present {
+            wanted: None,
+            ..demo(None)
+        };
+        assert!(!is_here(&chosen, Some(&library)));
     }
 }

@@ -7,6 +7,7 @@
 mod adapter;
 mod begin;
 mod button;
+mod cache;
 mod dialog;
 mod form;
 mod job;

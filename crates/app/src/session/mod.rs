@@ -10,14 +10,14 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use paligemma_browser::client::{Client, PictureHandle};
-use paligemma_browser::protocol::{Problem, Tuned};
+use paligemma_browser::protocol::{CachePrecision, Problem, Tuned};
 use paligemma_scenes::Truth;
 use web_sys::Blob;
 
 use self::film::Further;
 pub(crate) use self::film::picture_files;
 use crate::state::{EngineState, Page};
-use crate::tuned;
+use crate::{cache, tuned};
 
 /// The worker's script, beside the page.
 const WORKER: &str = "worker_loader.js";
@@ -26,6 +26,8 @@ const WORKER: &str = "worker_loader.js";
 #[derive(Clone, Copy)]
 pub(crate) struct Session {
     page: Page,
+    /// How keys and values are kept; none: as suits the weights.
+    pub(crate) cache: RwSignal<Option<CachePrecision>>,
     inner: StoredValue<Inner, LocalStorage>,
 }
 
@@ -72,6 +74,7 @@ impl Session {
     pub(crate) fn new(page: Page) -> Self {
         Self {
             page,
+            cache: RwSignal::new(cache::kept()),
             inner: StoredValue::new_local(Inner::default()),
         }
     }
@@ -89,6 +92,7 @@ impl Session {
             }
         };
         client.know(tuned::kept());
+        client.keep_cache_as(self.cache.get_untracked());
         self.inner
             .update_value(|inner| inner.client = Some(client.clone()));
         client.on_worker_problem(move |problem| self.engine_failed(problem));
@@ -110,9 +114,18 @@ impl Session {
         let Some(tuned) = tuned else {
             return;
         };
-        tuned::keep(&tuned);
+        let known = tuned::keep(tuned);
         if let Some(client) = self.client() {
-            client.know(Some(tuned));
+            client.know(known);
+        }
+    }
+
+    /// Keys and values are kept like this by what is loaded from now on, at later visits as well.
+    pub(crate) fn keep_cache_as(self, cache: Option<CachePrecision>) {
+        cache::keep(cache);
+        self.cache.set(cache);
+        if let Some(client) = self.client() {
+            client.keep_cache_as(cache);
         }
     }
 

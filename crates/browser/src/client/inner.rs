@@ -12,7 +12,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use crate::message::{self, Files};
-use crate::protocol::{Event, PROTOCOL_VERSION, Problem, ProblemKind, Request, Tuned};
+use crate::protocol::{Event, LoadOptions, PROTOCOL_VERSION, Problem, ProblemKind, Request};
 
 type Callback<T> = Box<dyn FnMut(T)>;
 type Listener<T> = Closure<dyn FnMut(T)>;
@@ -25,7 +25,8 @@ pub(super) struct Inner {
     /// By request; absent while the callback is being called.
     pending: RefCell<HashMap<u32, Callback<Event>>>,
     problem_listeners: RefCell<Vec<Callback<Problem>>>,
-    tuned: RefCell<Option<Tuned>>,
+    /// What goes along with every load.
+    pub(super) options: RefCell<LoadOptions>,
     /// Kept alive as long as the worker may call them.
     listeners: RefCell<Option<Listeners>>,
 }
@@ -76,21 +77,11 @@ impl Inner {
             state: RefCell::new(State::Starting(Vec::new())),
             pending: RefCell::default(),
             problem_listeners: RefCell::default(),
-            tuned: RefCell::default(),
+            options: RefCell::default(),
             listeners: RefCell::default(),
         });
         inner.listen(worker_url);
         Ok(inner)
-    }
-
-    /// Takes note of what is kept of the adapter.
-    pub(super) fn know(&self, tuned: Option<Tuned>) {
-        self.tuned.replace(tuned);
-    }
-
-    /// That.
-    pub(super) fn known(&self) -> Option<Tuned> {
-        self.tuned.borrow().clone()
     }
 
     /// An id that this client has not used yet.

@@ -5,9 +5,10 @@ use paligemma_checkpoint::{
 };
 use paligemma_engine as engine;
 
+use super::tuned;
 use crate::protocol::{
-    AdapterInfo, Answer, Detection, FetchProgress, FetchStage, Generation, ModelInfo, Problem,
-    ProblemKind, Stopped, Timings,
+    AdapterInfo, Answer, CachePrecision, Detection, FetchProgress, FetchStage, Generation,
+    LoadOptions, ModelInfo, Problem, ProblemKind, Stopped, Timings,
 };
 
 pub(super) fn problem(error: &engine::EngineError) -> Problem {
@@ -110,6 +111,21 @@ fn kind(kind: engine::ErrorKind) -> ProblemKind {
         engine::ErrorKind::Checkpoint => ProblemKind::Checkpoint,
         engine::ErrorKind::Prompt => ProblemKind::Prompt,
         engine::ErrorKind::Internal => ProblemKind::Internal,
+    }
+}
+
+pub(super) fn load_options(options: &LoadOptions) -> engine::LoadOptions {
+    let mut loading = engine::LoadOptions::default();
+    loading.gpu.tuning = tuned::options(&options.tuned);
+    loading.model.cache = options.cache.map(cache_precision);
+    loading
+}
+
+pub(super) fn cache_precision(cache: CachePrecision) -> engine::CachePrecision {
+    match cache {
+        CachePrecision::F32 => engine::CachePrecision::F32,
+        CachePrecision::F16 => engine::CachePrecision::F16,
+        CachePrecision::Int8 => engine::CachePrecision::Int8,
     }
 }
 
@@ -251,6 +267,21 @@ mod tests {
             ..greedy
         };
         assert_eq!(sent(&seed), drawn);
+    }
+
+    #[test]
+    fn keys_and_values_are_kept_as_a_message_says() {
+        let heard = |message: &str| serde_json::from_str::<LoadOptions>(message);
+        assert_eq!(heard("{}").unwrap(), LoadOptions::default());
+        for (name, kept) in [
+            ("f32", engine::CachePrecision::F32),
+            ("f16", engine::CachePrecision::F16),
+            ("int8", engine::CachePrecision::Int8),
+        ] {
+            let options = heard(&format!(r#"{{"cache":"{name}"}}"#)).unwrap();
+            assert_eq!(options.cache.map(cache_precision), Some(kept));
+        }
+        assert!(heard(r#"{"cache":"int4"}"#).is_err());
     }
 
     #[test]

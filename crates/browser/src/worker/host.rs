@@ -12,7 +12,7 @@ use std::rc::Rc;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use paligemma_checkpoint::PackedSource;
 use paligemma_engine as engine;
-use paligemma_engine::{CancelToken, Engine, LoadOptions, MaskFile, Picture};
+use paligemma_engine::{CancelToken, Engine, MaskFile, Picture};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 use web_time::Instant;
@@ -28,7 +28,7 @@ use super::throttle::Throttle;
 use super::tuned;
 use crate::environment;
 use crate::http::{Patience, Vigil};
-use crate::protocol::{Event, Problem, ProblemKind, Request, Tuned, Wanted};
+use crate::protocol::{Event, LoadOptions, Problem, ProblemKind, Request, Wanted};
 
 /// Hosts one engine. Loads and runs wait for each other; everything else does not wait.
 pub struct Host<C> {
@@ -65,7 +65,7 @@ enum Task {
     Load {
         id: u32,
         what: Loadable,
-        tuned: Option<Tuned>,
+        options: LoadOptions,
         registration: AbortRegistration,
     },
     MaskDecoder {
@@ -125,10 +125,12 @@ impl<C: Connect + 'static> Host<C> {
     pub fn receive(&self, request: Request, bytes: Option<Vec<u8>>, files: Vec<(String, File)>) {
         let shared = &self.shared;
         match request {
-            Request::Load { id, wanted, tuned } => {
-                self.load(id, Loadable::Wanted(wanted, files), tuned);
-            }
-            Request::LoadKept { id, key, tuned } => self.load(id, Loadable::Kept(key), tuned),
+            Request::Load {
+                id,
+                wanted,
+                options,
+            } => self.load(id, Loadable::Wanted(wanted, files), options),
+            Request::LoadKept { id, key, options } => self.load(id, Loadable::Kept(key), options),
             Request::Examine { id, wanted } => self.answer(id, async move |keeper| {
                 let offer = keeper.examine(&wanted, files).await?;
                 Ok(Event::Offer { id, offer })
@@ -203,13 +205,19 @@ impl<C: Connect + 'static> Host<C> {
                 })),
                 Err(problem) => shared.fail(id, problem),
             },
-            Request::Bench { id, name, shape } => {
+            Request::Bench {
+                id,
+                name,
+                shape,
+                cache,
+            } => {
                 let cancel = CancelToken::default();
                 shared.running.borrow_mut().insert(id, cancel.clone());
                 self.enqueue(Task::Bench(Measurement {
                     id,
                     name,
                     shape,
+                    cache,
                     cancel,
                 }));
             }
@@ -224,12 +232,12 @@ impl<C: Connect + 'static> Host<C> {
         }
     }
 
-    fn load(&self, id: u32, what: Loadable, tuned: Option<Tuned>) {
+    fn load(&self, id: u32, what: Loadable, options: LoadOptions) {
         let registration = self.begin(id, None);
         self.enqueue(Task::Load {
             id,
             what,
-            tuned,
+            options,
             registration,
         });
     }
@@ -303,9 +311,9 @@ impl<C: Connect + 'static> Host<C> {
                     Task::Load {
                         id,
                         what,
-                        tuned,
+                        options,
                         registration,
-                    } => shared.load(id, what, tuned, registration).await,
+                    } => shared.load(id, what, options, registration).await,
                     Task::MaskDecoder { id, file } => shared.take_mask_decoder(id, file).await,
                     Task::Run(run) => shared.run(run).await,
                     Task::Mask { id, prompt, suffix } => shared.mask(id, &prompt, &suffix),
@@ -359,7 +367,7 @@ impl<C: Connect + 'static> Shared<C> {
         &self,
         id: u32,
         what: Loadable,
-        tuned: Option<Tuned>,
+        options: LoadOptions,
         registration: AbortRegistration,
     ) {
         // Before anything of the next model is there: two may not fit.
@@ -370,7 +378,7 @@ impl<C: Connect + 'static> Shared<C> {
             Loadable::Wanted(..) => None,
         };
         self.kept_key.borrow_mut().clone_from(&key);
-        let loading = Abortable::new(self.try_load(id, what, tuned), registration);
+        let loading = Abortable::new(self.try_load(id, what, options), registration);
         let loaded = loading.await.unwrap_or_else(|_| {
             Err(Problem {
                 kind: ProblemKind::Cancelled,
@@ -400,7 +408,7 @@ impl<C: Connect + 'static> Shared<C> {
         &self,
         id: u32,
         what: Loadable,
-        tuned: Option<Tuned>,
+        options: LoadOptions,
     ) -> Result<Engine, Problem> {
         environment::check()?;
         let start = Instant::now();
@@ -421,8 +429,7 @@ impl<C: Connect + 'static> Shared<C> {
                 }
             }
         };
-        let mut options = LoadOptions::default();
-        options.gpu.tuning = tuned::options(tuned.as_ref());
+        let mut options = convert::load_options(&options);
         let loaded = match what {
             Loadable::Kept(key) => {
                 let kept = self.keeper.kept(&key).await?;

@@ -1,8 +1,9 @@
 //! Measuring in the worker.
 
-use paligemma_browser::protocol::{Event, ProblemKind, Request};
+use paligemma_browser::protocol::{CachePrecision, Event, LoadOptions, ProblemKind, Request};
 use wasm_bindgen_test::wasm_bindgen_test;
 
+use crate::demo;
 use crate::host::Desk;
 
 impl Desk {
@@ -11,6 +12,7 @@ impl Desk {
             id,
             name: "the demo".to_owned(),
             shape: shape.map(str::to_owned),
+            cache: None,
         };
         self.host.receive(request, None, Vec::new());
     }
@@ -53,6 +55,7 @@ async fn a_model_is_measured_and_stays() {
     );
     let json: serde_json::Value = serde_json::from_str(&measured.json).unwrap();
     assert_eq!(json["model"]["name"], "the demo");
+    assert_eq!(json["model"]["cache"], "f32");
     assert_eq!(desk.problem_of(3).await.kind, ProblemKind::Cancelled);
 
     // It can be measured again, so it is still there.
@@ -62,6 +65,32 @@ async fn a_model_is_measured_and_stays() {
     desk.host
         .receive(Request::Cancel { id: 4 }, None, Vec::new());
     assert_eq!(desk.problem_of(4).await.kind, ProblemKind::Cancelled);
+}
+
+#[wasm_bindgen_test]
+async fn keys_and_values_are_kept_as_the_load_says() {
+    let desk = Desk::new();
+    let options = LoadOptions {
+        cache: Some(CachePrecision::Int8),
+        ..LoadOptions::default()
+    };
+    desk.load_with(1, "demo", options);
+    let last = desk.end_of(1).await;
+    assert!(matches!(last, Event::Ready { .. }), "{last:?}");
+    let scene = demo::pigs();
+    desk.picture(2, scene.png);
+    let sample = scene.sample("answer en how many pigs are there?");
+    desk.run(3, 2, &sample.prompt);
+    assert_eq!(desk.answer_of(3).await.token_ids, sample.output_ids);
+    desk.run(4, 2, "detect pig");
+    let found = desk.answer_of(4).await.detections;
+    assert_eq!(found.len(), 3, "{found:?}");
+    desk.bench(5, None);
+    let Event::Measured { measured, .. } = desk.end_of(5).await else {
+        panic!("{:?}", desk.of(5));
+    };
+    let json: serde_json::Value = serde_json::from_str(&measured.json).unwrap();
+    assert_eq!(json["model"]["cache"], "int8");
 }
 
 #[wasm_bindgen_test]

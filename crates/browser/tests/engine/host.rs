@@ -6,8 +6,8 @@ use std::rc::Rc;
 use gloo_timers::future::TimeoutFuture;
 use paligemma_browser::http::Patience;
 use paligemma_browser::protocol::{
-    Answer, AttentionMap, Event, Generation, Look, ModelSource, Problem, ProblemKind, Request,
-    Stopped, Tuned, Wanted,
+    Answer, AttentionMap, Event, Generation, LoadOptions, Look, ModelSource, Problem, ProblemKind,
+    Request, Stopped, Wanted,
 };
 use paligemma_browser::worker::{Connect, Found, Host};
 use paligemma_checkpoint::MemorySource;
@@ -45,16 +45,19 @@ impl Desk {
     }
 
     fn load(&self, id: u32, folder: &str) {
-        self.load_tuned(id, folder, None);
+        self.load_with(id, folder, LoadOptions::default());
     }
 
-    pub(crate) fn load_tuned(&self, id: u32, folder: &str, tuned: Option<Tuned>) {
-        let wanted = Wanted::folder(folder);
-        let request = Request::Load { id, wanted, tuned };
+    pub(crate) fn load_with(&self, id: u32, folder: &str, options: LoadOptions) {
+        let request = Request::Load {
+            id,
+            wanted: Wanted::folder(folder),
+            options,
+        };
         self.host.receive(request, None, Vec::new());
     }
 
-    fn picture(&self, id: u32, bytes: &[u8]) {
+    pub(crate) fn picture(&self, id: u32, bytes: &[u8]) {
         self.host.receive(
             Request::Picture { id, picture: id },
             Some(bytes.to_vec()),
@@ -62,7 +65,7 @@ impl Desk {
         );
     }
 
-    fn run(&self, id: u32, picture: u32, prompt: &str) {
+    pub(crate) fn run(&self, id: u32, picture: u32, prompt: &str) {
         self.run_with(id, picture, prompt, Generation::default());
     }
 
@@ -99,7 +102,7 @@ impl Desk {
         self.until(id, Event::is_terminal).await
     }
 
-    async fn answer_of(&self, id: u32) -> Answer {
+    pub(crate) async fn answer_of(&self, id: u32) -> Answer {
         match self.end_of(id).await {
             Event::Done { answer, .. } => answer,
             other => panic!("{other:?}"),

@@ -9,7 +9,7 @@ use paligemma_engine::{
 
 use super::{Shared, no_model};
 use crate::environment;
-use crate::protocol::{Event, Measured, MeasuredLine, Problem, ProblemKind};
+use crate::protocol::{CachePrecision, Event, Measured, MeasuredLine, Problem, ProblemKind};
 use crate::worker::connect::Connect;
 use crate::worker::{convert, tuned};
 
@@ -20,6 +20,8 @@ pub(super) struct Measurement {
     pub(super) name: String,
     /// A published shape instead.
     pub(super) shape: Option<String>,
+    /// How that one's keys and values are kept.
+    pub(super) cache: Option<CachePrecision>,
     pub(super) cancel: CancelToken,
 }
 
@@ -87,7 +89,8 @@ impl<C: Connect + 'static> Shared<C> {
         let mut gpu = GpuOptions::default();
         // It is part of what is measured, once the model is there.
         gpu.tuning.tune = Tune::Never;
-        let bench = Bench::made_up(shape, None, &Recipe::Q4, None, &gpu, &mut |_, _| ()).await;
+        let cache = of.cache.map(convert::cache_precision);
+        let bench = Bench::made_up(shape, None, &Recipe::Q4, cache, &gpu, &mut |_, _| ()).await;
         let bench = bench.map_err(|error| problem(&error))?;
         let progress = &mut |now| self.say(of.id, now);
         let report = bench

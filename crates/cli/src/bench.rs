@@ -76,20 +76,25 @@ pub(crate) struct BenchArgs {
 }
 
 const FIGURES: &str = "Copy bandwidth and f32 peak of the adapter are measured in the same run: \
-                       vision and prefill are shown as a share of the peak, decoding as a share \
-                       of the bandwidth. The bytes of a token are those that a step reads at \
-                       least: the weights of decoder and head, a row of the embedding, keys and \
-                       values. With --profile every dispatch gets a pass of its own, which costs \
-                       a little, so the kernels' sum is not the stage's time.\n\n\
-                       With --json: conditions (machine, date), version, adapter, tried (kernels \
-                       that were timed to choose one: job, kernel, ms, chosen), model, limits \
-                       (copy_gb_per_second, f32_gflop_per_second), load_ms, vision and prefill \
-                       (rows, first_ms, ms, multiply_adds, gflop_per_second, \
-                       share_of_f32_peak), first_token_ms, decode (for each position: tokens, \
-                       tokens_per_second, ms_per_token, host_ms_per_token, \
-                       dispatches_per_token, replayed, bytes_per_token, gb_per_second, share_of_copy), \
-                       profile (with --profile: for each stage its kernels). What was run several \
-                       times has median, min and max.";
+                       vision, prefill and the first token are shown as a share of the peak, \
+                       decoding as a share of the bandwidth, a kernel of --profile as a share of \
+                       the one that it is nearest to. The bytes of a token are those that a step \
+                       reads at least: the weights of decoder and head, a row of the embedding, \
+                       keys and values. With --profile every dispatch gets a pass of its own, \
+                       which costs a little, so the kernels' sum is not the stage's time.\n\n\
+                       With --json: conditions (command, date, machine), version, adapter, tried \
+                       (kernels that were timed to choose one: job, kernel, ms, chosen), model, \
+                       limits (copy_gb_per_second, f32_gflop_per_second), load_ms, vision and \
+                       prefill (rows, first_ms, ms, multiply_adds, gflop_per_second, \
+                       share_of_f32_peak), first_token_ms, first_token_share_of_f32_peak (vision \
+                       and prefill together), decode (for each position: tokens, \
+                       tokens_per_second, ms_per_token, host_ms_per_token, dispatches_per_token, \
+                       replayed, steps_per_submission, bytes_per_token, gb_per_second, \
+                       share_of_copy), profile (with --profile, for each stage: stage, runs, \
+                       picking_share, the part of the kernels' time in which the token is picked \
+                       from the logits, and kernels: name, workgroups, count, microseconds, share, \
+                       bytes, gb_per_second, gflop_per_second, share_of_limit, limited_by, which \
+                       is copy or f32). What was run several times has median, min and max.";
 
 /// `paligemma bench`.
 pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
@@ -245,12 +250,31 @@ fn conditions() -> BTreeMap<String, String> {
         processor().map_or_else(String::new, |name| format!("{name}, ")),
     );
     BTreeMap::from([
+        ("command".to_owned(), command()),
         ("machine".to_owned(), machine),
         (
             "date".to_owned(),
             OffsetDateTime::now_utc().date().to_string(),
         ),
     ])
+}
+
+/// What was typed, so that another person can type it: without where the program lies here.
+fn command() -> String {
+    let arguments = std::env::args_os().skip(1);
+    let arguments = arguments.map(|argument| quoted(&argument.to_string_lossy()));
+    let mut words = vec!["paligemma".to_owned()];
+    words.extend(arguments);
+    words.join(" ")
+}
+
+/// An argument as a shell takes it for one word.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    match !argument.is_empty() && argument.chars().all(is_plain) {
+        true => argument.to_owned(),
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    }
 }
 
 /// The CPU's name, where the system has it in a file.
@@ -265,4 +289,20 @@ fn shape(name: &str) -> Result<Published, String> {
         let known: Vec<String> = Published::all().map(|shape| shape.name()).collect();
         format!("there is no such shape; choose one of {}", known.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_where_a_shell_would_split_or_change_them() {
+        for plain in ["--shape", "paligemma2-3b-224", "300,4000", "../a/b.c"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        assert_eq!(quoted(""), "''");
+        assert_eq!(quoted("tiled fours=131072"), "'tiled fours=131072'");
+        assert_eq!(quoted("~/$HOME"), "'~/$HOME'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -190,6 +190,16 @@ fn a_profile_names_every_dispatch() {
     assert_eq!(stages, ["vision", "prefill", "decode at 300"]);
     let count: f64 = profile[2].kernels.iter().map(|kernel| kernel.count).sum();
     assert_eq!(count, report.decode[0].dispatches_per_token as f64);
+    // After the head: two for the highest logit and the sum for its probability, one for that.
+    assert_eq!(profile[0].picking_share, 0.0);
+    let pick = ["log_sum_exp_best", "argmax", "log_probs"];
+    let picking = profile[2].kernels.iter();
+    let picking = picking.filter(|kernel| pick.contains(&kernel.name.as_str()));
+    let (count, share) = picking.fold((0.0, 0.0), |(count, share), kernel| {
+        (count + kernel.count, share + kernel.share)
+    });
+    assert_eq!(count, 3.0);
+    assert!((profile[2].picking_share - share).abs() < 1e-9, "{share}");
     for stage in &profile {
         assert!(!stage.kernels.is_empty());
         let share: f64 = stage.kernels.iter().map(|kernel| kernel.share).sum();
@@ -197,6 +207,12 @@ fn a_profile_names_every_dispatch() {
         for kernel in &stage.kernels {
             assert!(!kernel.name.is_empty() && kernel.bytes > 0);
             assert!(kernel.gb_per_second.is_finite());
+            let copy = kernel.gb_per_second / report.limits.copy_gb_per_second;
+            let peak = report.limits.f32_gflop_per_second;
+            let peak = kernel.gflop_per_second.map_or(0.0, |rate| rate / peak);
+            assert_eq!(kernel.share_of_limit, copy.max(peak), "{kernel:?}");
+            let of = if peak > copy { "f32" } else { "copy" };
+            assert_eq!(kernel.limited_by, of);
         }
     }
 }
@@ -218,6 +234,10 @@ fn a_report_is_data_and_text() {
         &report.adapter.name,
     ] {
         assert!(text.contains(part), "{part} in {text}");
+    }
+    let timed = report.profile.is_some();
+    for part in ["to pick the token", "% copy  ", "of limit"] {
+        assert_eq!(text.contains(part), timed, "{part} in {text}");
     }
     assert!(!text.contains("FEWER LAYERS"));
     let fewer = BenchReport {

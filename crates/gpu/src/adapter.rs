@@ -24,6 +24,13 @@ pub struct AdapterInfo {
     pub max_buffer_bytes: u64,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
+    /// Workgroup memory that the adapter has, in bytes. Only `matmul_cooperative` takes more than
+    /// WebGPU grants everywhere.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup that the adapter has at most.
+    pub max_workgroup_invocations: u32,
+    /// Storage buffers that a kernel of the adapter binds at most.
+    pub max_storage_buffers: u32,
     /// The optional features that are in use, by WebGPU's names.
     pub features: Vec<String>,
 }
@@ -126,6 +133,7 @@ fn is_known_software(words: &str) -> bool {
 
 pub(crate) fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     let info = adapter.get_info();
+    let limits = adapter.limits();
     let mut name = info.name.clone();
     if name.trim().is_empty() {
         name = info.driver.clone();
@@ -144,6 +152,9 @@ pub(crate) fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         is_software,
         max_buffer_bytes: 0,
         max_binding_bytes: 0,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         features: Vec::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! How fast a model is on this adapter, and how near that is to what the adapter can do.
 
+mod decode;
+mod picking;
 mod report;
 mod roofline;
 mod text;
@@ -21,8 +23,6 @@ use crate::answer::CancelToken;
 use crate::engine::{Engine, ModelInfo, milliseconds};
 use crate::error::EngineError;
 
-/// Tokens by which the time of encoding and submitting is measured.
-const HOST_TOKENS: usize = 8;
 /// Positions at which decoding is measured unless others are asked for.
 const POSITIONS: [usize; 3] = [300, 1000, 4000];
 /// Tokens of the prompt beside the picture's.
@@ -316,8 +316,9 @@ impl Run<'_> {
             vision: first.vision,
             prefill: first.prefill,
             first_token_ms: first.both,
+            first_token_share_of_f32_peak: limits.share([first.vision, first.prefill], first.both),
             decode,
-            profile,
+            profile: profile.map(|stages| StageProfile::held_against(stages, &limits)),
         })
     }
 
@@ -379,58 +380,6 @@ impl Run<'_> {
             vision: stage(patches, &vision, roofline::vision(config)),
             prefill: stage(ids.len(), &prefill, roofline::prefill(config, ids.len())),
             both: Spread::of(&both[1..]),
-        })
-    }
-
-    async fn decode(&self, position: usize, limits: &LimitFigures) -> Result<Decode, EngineError> {
-        let tokens = self.options.tokens;
-        let mut session = Session::new(self.model, position + tokens, usize::MAX)?;
-        session.assume(self.model, position)?;
-        let (mut all, mut host) = (Vec::new(), Vec::new());
-        for _ in 0..=self.options.runs {
-            self.go_on()?;
-            session.stand(self.model, position)?;
-            self.gpu.finish().await?;
-            let started = Instant::now();
-            let mut left = tokens;
-            for _ in 0..tokens {
-                // As answers are generated where a step is short: the next is under way before the
-                // token of the last one is known.
-                while left > 0 && session.may_submit() {
-                    session.submit(self.model)?;
-                    left -= 1;
-                }
-                session.take(self.model).await?;
-            }
-            all.push(milliseconds(started) / tokens as f64);
-            // By itself: with steps under way a driver may let the next one wait.
-            session.stand(self.model, position)?;
-            let few = tokens.min(HOST_TOKENS);
-            let mut encoding = 0.0;
-            for _ in 0..few {
-                let submitting = Instant::now();
-                session.submit(self.model)?;
-                encoding += milliseconds(submitting);
-                session.take(self.model).await?;
-            }
-            host.push(encoding / few as f64);
-        }
-        let ms = Spread::of(&all[1..]);
-        let rates: Vec<f64> = all[1..].iter().map(|ms| 1000.0 / ms.max(1e-6)).collect();
-        // The mean over a run's steps, which read one position more each.
-        let bytes = session.bytes_per_token(self.model, position + tokens / 2);
-        let gb_per_second = bytes as f64 / (ms.median.max(1e-6) * 1e6);
-        Ok(Decode {
-            position,
-            tokens,
-            tokens_per_second: Spread::of(&rates),
-            ms_per_token: ms,
-            host_ms_per_token: Spread::of(&host[1..]),
-            dispatches_per_token: session.dispatches_per_token(),
-            replayed: session.is_replayed(),
-            bytes_per_token: bytes,
-            gb_per_second,
-            share_of_copy: gb_per_second / limits.copy_gb_per_second,
         })
     }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use paligemma_gpu::{AdapterInfo, Candidate, Choice, ChosenBy, KernelTime};
 use serde::{Deserialize, Serialize};
 
+use super::picking::picks_token;
+
 /// What a measurement found. Rates are of the median.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
@@ -31,6 +33,8 @@ pub struct BenchReport {
     pub prefill: Stage,
     /// Vision and prefill together, milliseconds.
     pub first_token_ms: Spread,
+    /// What both compute in that time, of the adapter's f32 peak.
+    pub first_token_share_of_f32_peak: f64,
     /// Later tokens, at each position.
     pub decode: Vec<Decode>,
     /// Times of single kernels; none unless they were asked for and the adapter has timestamps.
@@ -52,6 +56,12 @@ pub struct Adapter {
     pub max_buffer_bytes: u64,
     /// Largest storage binding, in bytes.
     pub max_binding_bytes: u64,
+    /// Workgroup memory that the adapter has, in bytes.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup that the adapter has at most.
+    pub max_workgroup_invocations: u32,
+    /// Storage buffers that a kernel binds at most.
+    pub max_storage_buffers: u32,
     /// Optional features in use.
     pub features: Vec<String>,
     /// Which of the kernels' variants were chosen for it.
@@ -179,6 +189,8 @@ pub struct Decode {
     pub dispatches_per_token: usize,
     /// Steps were encoded beneath wgpu's tracking, as they are natively on a GPU through Vulkan.
     pub replayed: bool,
+    /// Steps that were submitted together at most: several where they are short.
+    pub steps_per_submission: usize,
     /// Bytes that a step reads at least: weights, keys and values.
     pub bytes_per_token: u64,
     /// Those, 10^9 a second.
@@ -194,6 +206,8 @@ pub struct StageProfile {
     pub stage: String,
     /// How often the stage was run.
     pub runs: usize,
+    /// Of the time of all its kernels the part of those that pick the token from the logits.
+    pub picking_share: f64,
     /// Its kernels.
     pub kernels: Vec<Kernel>,
 }
@@ -217,6 +231,11 @@ pub struct Kernel {
     pub gb_per_second: f64,
     /// 10^9 operations a second, where their number is known; a multiply-add is two.
     pub gflop_per_second: Option<f64>,
+    /// The larger of both rates' shares of the adapter's limits. It is above 1 where what is bound
+    /// is in a cache or is not all read, or where products are not made in f32.
+    pub share_of_limit: f64,
+    /// Of which limit it is a share: `copy` or `f32`.
+    pub limited_by: String,
 }
 
 impl Adapter {
@@ -229,9 +248,35 @@ impl Adapter {
             is_software: info.is_software,
             max_buffer_bytes: info.max_buffer_bytes,
             max_binding_bytes: info.max_binding_bytes,
+            max_workgroup_bytes: info.max_workgroup_bytes,
+            max_workgroup_invocations: info.max_workgroup_invocations,
+            max_storage_buffers: info.max_storage_buffers,
             features: info.features.clone(),
         }
     }
+}
+
+impl LimitFigures {
+    /// What these stages compute, of the f32 peak over the time that they take together.
+    pub(crate) fn share(&self, stages: [Stage; 2], together: Spread) -> f64 {
+        let multiply_adds: u64 = stages.iter().map(|stage| stage.multiply_adds).sum();
+        gflop_per_second(multiply_adds, &together) / self.f32_gflop_per_second
+    }
+
+    /// The larger of two rates' shares, and of which limit it is one.
+    fn nearest(&self, gb_per_second: f64, gflop_per_second: Option<f64>) -> (f64, &'static str) {
+        let copy = gb_per_second / self.copy_gb_per_second;
+        let peak = gflop_per_second.unwrap_or_default() / self.f32_gflop_per_second;
+        match peak > copy {
+            true => (peak, "f32"),
+            false => (copy, "copy"),
+        }
+    }
+}
+
+/// Of the median.
+fn gflop_per_second(multiply_adds: u64, ms: &Spread) -> f64 {
+    2.0 * multiply_adds as f64 / (ms.median.max(1e-6) * 1e6)
 }
 
 impl Spread {
@@ -256,7 +301,7 @@ impl Stage {
         multiply_adds: u64,
         limits: &LimitFigures,
     ) -> Self {
-        let gflop_per_second = 2.0 * multiply_adds as f64 / (ms.median.max(1e-6) * 1e6);
+        let gflop_per_second = gflop_per_second(multiply_adds, &ms);
         Self {
             rows,
             first_ms,
@@ -270,7 +315,8 @@ impl Stage {
 
 impl StageProfile {
     /// `attention` is the multiply-adds of a run's attention, which its kernel does not know, since
-    /// it finds out on the GPU what is visible.
+    /// it finds out on the GPU what is visible. Its kernels are yet to be
+    /// [held against](Self::held_against) the limits.
     pub(crate) fn new(
         stage: String,
         runs: usize,
@@ -297,13 +343,29 @@ impl StageProfile {
                 bytes: time.bytes,
                 gb_per_second: rate(time.bytes),
                 gflop_per_second: multiply_adds.map(|count| 2.0 * rate(count)),
+                share_of_limit: 0.0,
+                limited_by: String::new(),
             }
         };
+        let kernels: Vec<Kernel> = times.iter().map(kernel).collect();
+        let picking = kernels.iter().filter(|kernel| picks_token(&kernel.name));
         Self {
             stage,
             runs,
-            kernels: times.iter().map(kernel).collect(),
+            // Not a sum, which of no numbers is -0.
+            picking_share: picking.fold(0.0, |sum, kernel| sum + kernel.share),
+            kernels,
         }
+    }
+
+    /// The same stages with every kernel as a share of the limit that it is nearest to.
+    pub(crate) fn held_against(mut stages: Vec<Self>, limits: &LimitFigures) -> Vec<Self> {
+        for kernel in stages.iter_mut().flat_map(|stage| &mut stage.kernels) {
+            let (share, of) = limits.nearest(kernel.gb_per_second, kernel.gflop_per_second);
+            kernel.share_of_limit = share;
+            kernel.limited_by = of.to_owned();
+        }
+        stages
     }
 }
 
@@ -316,5 +378,50 @@ mod tests {
         let spread = Spread::of(&[3.0, 1.0, 2.0, 10.0]);
         assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 10.0));
         assert_eq!(Spread::of(&[5.0]).median, 5.0);
+    }
+
+    const LIMITS: LimitFigures = LimitFigures {
+        copy_gb_per_second: 100.0,
+        f32_gflop_per_second: 1000.0,
+    };
+
+    #[test]
+    fn kernels_are_held_against_the_limit_that_they_are_nearest_to() {
+        // Two of a microsecond each: 50 GB/s.
+        let time = |name, multiply_adds| KernelTime {
+            name,
+            workgroups: [1, 1, 1],
+            bytes: 50_000,
+            multiply_adds,
+            count: 2,
+            nanoseconds: 2000,
+        };
+        let times = [
+            time("matvec_q4", Some(200_000)), // 400 GFLOP/s
+            time("matmul_q4", Some(300_000)), // 600 GFLOP/s
+            time("top_parts", None),
+            time("topmost", None),
+        ];
+        let stage = StageProfile::new("decode at 5".to_owned(), 1, &times, None);
+        assert!((stage.picking_share - 0.25).abs() < 1e-9);
+        let stages = StageProfile::held_against(vec![stage], &LIMITS);
+        let kernels = stages.iter().flat_map(|stage| &stage.kernels);
+        let shares: Vec<(f64, &str)> = kernels
+            .map(|kernel| (kernel.share_of_limit, kernel.limited_by.as_str()))
+            .collect();
+        let wanted = [(0.5, "copy"), (0.6, "f32"), (0.5, "copy"), (0.5, "copy")];
+        assert_eq!(shares, wanted);
+    }
+
+    #[test]
+    fn two_stages_share_the_time_of_both() {
+        let stage = |ms, multiply_adds| {
+            let ms = Spread::of(&[ms]);
+            Stage::new(1, 1.0, ms, multiply_adds, &LIMITS)
+        };
+        // 2 · 10^9 and 8 · 10^9 operations in 4 and 12 ms: 500 and 667 GFLOP/s.
+        let both = [stage(4.0, 1_000_000_000), stage(12.0, 4_000_000_000)];
+        let share = LIMITS.share(both, Spread::of(&[16.0]));
+        assert!((share - 0.625).abs() < 1e-9, "{share}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::picking::picks_token;
 use super::report::{BenchReport, Decode, Spread, Stage, StageProfile};
 
 /// Kernels of a stage that are shown one by one.
@@ -117,9 +118,13 @@ impl BenchReport {
             (
                 "limits".to_owned(),
                 format!(
-                    "buffers of {} MiB, bindings of {} MiB",
+                    "buffers of {} MiB, bindings of {} MiB; workgroups of {} invocations and \
+                     {} KiB, {} storage buffers a kernel",
                     mib(adapter.max_buffer_bytes),
-                    mib(adapter.max_binding_bytes)
+                    mib(adapter.max_binding_bytes),
+                    adapter.max_workgroup_invocations,
+                    adapter.max_workgroup_bytes / (1 << 10),
+                    adapter.max_storage_buffers
                 ),
             ),
             ("features".to_owned(), features),
@@ -158,7 +163,9 @@ impl BenchReport {
         ];
         stage(&mut lines, "vision", "patches", &self.vision);
         stage(&mut lines, "prefill", "tokens", &self.prefill);
-        lines.push(times("first token", &self.first_token_ms, String::new()));
+        let share = percent(self.first_token_share_of_f32_peak);
+        let note = format!("vision and prefill, {share} of the f32 peak");
+        lines.push(times("first token", &self.first_token_ms, note));
         for at in &self.decode {
             decode(&mut lines, at);
         }
@@ -225,7 +232,11 @@ fn decode(lines: &mut Vec<Line>, decode: &Decode) {
         true => ", replayed",
         false => "",
     };
-    let note = format!("{} of a token{replayed}", percent(share));
+    let together = match decode.steps_per_submission {
+        0 | 1 => String::new(),
+        steps => format!(", {steps} at once"),
+    };
+    let note = format!("{} of a token{replayed}{together}", percent(share));
     lines.push(times("  encode and submit", host, note));
 }
 
@@ -233,23 +244,28 @@ fn write_profile(f: &mut fmt::Formatter<'_>, stage: &StageProfile) -> fmt::Resul
     let all = &stage.kernels;
     let sum: f64 = all.iter().map(|k| k.count * k.microseconds).sum();
     let count: f64 = all.iter().map(|k| k.count).sum();
+    let picking = match all.iter().any(|kernel| picks_token(&kernel.name)) {
+        true => format!(" ({} to pick the token)", percent(stage.picking_share)),
+        false => String::new(),
+    };
     writeln!(
         f,
-        "\n{}: {count:.0} dispatches, {} in kernels, each in a pass of its own",
+        "\n{}: {count:.0} dispatches, {} in kernels{picking}, each in a pass of its own",
         stage.stage,
         milliseconds(sum / 1000.0)
     )?;
     writeln!(
         f,
-        "{:>7}{:>8}{:>10}{:>12}{:>10}{:>11}  kernel, workgroups",
-        "share", "count", "each", "bound", "GB/s", "GFLOP/s"
+        "{:>7}{:>8}{:>10}{:>12}{:>10}{:>11}{:>14}  kernel, workgroups",
+        "share", "count", "each", "bound", "GB/s", "GFLOP/s", "of limit"
     )?;
     for kernel in all.iter().take(SHOWN) {
         let [x, y, z] = kernel.workgroups;
         let gflops = kernel.gflop_per_second;
+        let of_limit = format!("{} {}", percent(kernel.share_of_limit), kernel.limited_by);
         writeln!(
             f,
-            "{:>7}{:>8.0}{:>10}{:>9.2} MB{:>10.1}{:>11}  {} {x}×{y}×{z}",
+            "{:>7}{:>8.0}{:>10}{:>9.2} MB{:>10.1}{:>11}{of_limit:>14}  {} {x}×{y}×{z}",
             percent(kernel.share),
             kernel.count,
             milliseconds(kernel.microseconds / 1000.0),

@@ -1,0 +1,104 @@
+//! Which kernels of a step pick its token.
+
+/// Kernels that make a token of logits, which are those after the head's product; a part or a
+/// variant of one adds to its name.
+const PICKING: [&str; 7] = [
+    "argmax",
+    "digits",
+    "draw",
+    "log_probs",
+    "log_sum_exp",
+    "process_logits",
+    "top",
+];
+
+/// The kernel of this name is one of those that pick the token from the logits.
+pub(super) fn picks_token(kernel: &str) -> bool {
+    PICKING.iter().any(|name| {
+        let rest = kernel.strip_prefix(*name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    })
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use paligemma_checkpoint::{Config, Recipe};
+    use paligemma_gpu::{Gpu, GpuOptions};
+    use paligemma_model::{ModelOptions, PaliGemma, PickOne, Picking, Sampling, Session};
+    use pollster::block_on;
+    use serde_json::json;
+
+    use super::picks_token;
+
+    /// Two layers of Gemma 2, small enough for any machine.
+    fn tiny() -> Config {
+        let config = json!({
+            "model_type": "paligemma", "image_token_index": 1000,
+            "text_config": {
+                "model_type": "gemma2", "vocab_size": 1000, "hidden_size": 64,
+                "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512
+            },
+            "vision_config": {
+                "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48,
+                "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14,
+                "image_size": 28
+            }
+        });
+        Config::from_json(config.to_string().as_bytes(), None).expect("a configuration")
+    }
+
+    /// However a token is picked, what is not listed is what makes logits: seven kernels a layer
+    /// or, on a GPU, eight; look-up, norm and head.
+    #[test]
+    fn every_kernel_after_the_head_is_listed() {
+        let gpu = GpuOptions {
+            timestamps: true,
+            ..GpuOptions::default()
+        };
+        let gpu = block_on(Gpu::open(&gpu)).expect("a GPU");
+        let options = ModelOptions {
+            recipe: Some(Recipe::Q4),
+            ..ModelOptions::default()
+        };
+        let model = block_on(PaliGemma::made_up(&gpu, tiny(), &options, &mut |_| ()));
+        let model = model.expect("a model");
+        let of_a_layer = if gpu.info().is_software { 7 } else { 8 };
+        let sampling = Sampling {
+            temperature: 0.7,
+            top_k: Some(50),
+            top_p: 0.9,
+        };
+        let penalised = PickOne {
+            repetition_penalty: 1.1,
+            ..PickOne::default()
+        };
+        let drawn = PickOne {
+            sampling: Some(sampling),
+            ..PickOne::default()
+        };
+        let few = Picking::Few {
+            count: 3,
+            also: vec![5],
+        };
+        let ways = [PickOne::default(), penalised, drawn].map(Picking::One);
+        for picking in ways.into_iter().chain([few]) {
+            let mut session = Session::new(&model, 8, usize::MAX).expect("a session");
+            session.pick(&model, picking.clone()).expect("room");
+            session.assume(&model, 4).expect("a position");
+            block_on(gpu.finish()).expect("a GPU");
+            if !gpu.start_profile() {
+                return;
+            }
+            block_on(session.decode(&model)).expect("a token");
+            let times = block_on(gpu.take_profile()).expect("times");
+            let count = |picks: bool| -> usize {
+                let kernels = times.iter().filter(|time| picks_token(time.name) == picks);
+                kernels.map(|time| time.count).sum()
+            };
+            assert_eq!(count(false), of_a_layer * 2 + 3, "{picking:?}: {times:?}");
+            let all = session.dispatches_per_token();
+            assert_eq!(count(true), all - count(false), "{picking:?}");
+        }
+    }
+}

@@ -243,11 +243,18 @@ impl Engine {
         self.load_ms
     }
 
-    /// Steps that were encoded beneath wgpu's tracking, for tests.
+    /// Programs that were encoded beneath wgpu's tracking, each time counted, for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn replayed(&self) -> u64 {
         self.gpu.replayed()
+    }
+
+    /// Buffers and bind groups that were made, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        self.gpu.allocations()
     }
 
     /// Something went wrong on the GPU that every later run would meet as well; load anew.

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use paligemma_model::{Neighbours, PaliGemma, Picking, Scored, Session, Steering};
 use paligemma_processor::{Detection, detections};
 use web_time::Instant;
@@ -10,13 +8,9 @@ use crate::error::EngineError;
 use crate::evidence::{Evidence, distinct, evidence, places};
 use crate::generation::Generation;
 use crate::grammar::Grammar;
+use crate::pace::Pace;
 use crate::picture::Picture;
 use crate::random::random_number;
-
-/// Steps that are begun before the token of the one before them is known.
-const STEPS_AHEAD: usize = 2;
-/// A step that takes no longer is begun ahead.
-const SHORT_STEP: Duration = Duration::from_millis(50);
 
 /// What an answer's tokens are picked by, and how far it is.
 pub(crate) struct Guide<'g> {
@@ -229,7 +223,7 @@ impl Engine {
         tokens: &mut Vec<Scored>,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Stopped, EngineError> {
-        let mut ahead = 0;
+        let mut pace = Pace::new();
         for generated in 1.. {
             let Some(&next) = session.found().first() else {
                 break;
@@ -249,24 +243,19 @@ impl Engine {
                 return Ok(Stopped::Length);
             }
             let begun = Instant::now();
-            loop {
+            let wanted = request.max_new_tokens.saturating_sub(generated);
+            pace.submit(session, &self.model, wanted, |session| {
                 let step = generated + session.under_way();
-                let is_wanted = session.under_way() == 0
-                    || (session.under_way() <= ahead && step < request.max_new_tokens);
-                if !is_wanted || !session.may_submit() || session.room() == 0 {
-                    break;
-                }
-                guide.steer(&self.model, session, step as u32)?;
-                session.submit(&self.model)?;
-            }
+                guide.steer(&self.model, session, step as u32)
+            })?;
+            let awaited = session.awaited();
             session.take(&self.model).await?;
             guide.read += 1;
-            // Where a step takes long, waiting for its token costs little beside it, and a step
-            // that turns out not to be wanted costs much.
-            ahead = match guide.needs_the_last_token() || begun.elapsed() > SHORT_STEP {
-                true => 0,
-                false => STEPS_AHEAD,
-            };
+            if guide.needs_the_last_token() {
+                pace.wait();
+            } else if let Some(steps) = awaited {
+                pace.took(begun.elapsed(), steps);
+            }
         }
         Ok(Stopped::Length)
     }

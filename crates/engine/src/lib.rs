@@ -38,6 +38,7 @@ mod generation;
 mod grammar;
 mod inspect;
 mod masks;
+mod pace;
 mod picture;
 mod pipeline;
 mod random;

@@ -115,7 +115,19 @@ struct AttentionParams {
     y_stride: u32,
     window: u32,
     scale: f32,
-    cap: f32,
+}
+
+impl Attention {
+    /// What the kernels are told when they are compiled: nothing is left in them of a soft cap that a
+    /// model does not have.
+    pub(crate) fn constants(self) -> Vec<(&'static str, f64)> {
+        self.soft_cap.map(constant_of_cap).into_iter().collect()
+    }
+}
+
+/// See [`Attention::constants`].
+pub(crate) fn constant_of_cap(cap: f32) -> (&'static str, f64) {
+    ("4", f64::from(cap))
 }
 
 impl Gpu {
@@ -264,10 +276,10 @@ impl Recorder {
                 y_stride: y.stride() as u32,
                 window: how.window.unwrap_or(0) as u32,
                 scale: how.scale,
-                cap: how.soft_cap.unwrap_or(0.0),
             };
-            self.dispatch(
+            self.dispatch_with(
                 shader,
+                &how.constants(),
                 vec![
                     q.into(),
                     (&cache.keys).into(),

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::adapter::AdapterInfo;
 use crate::device::{Gpu, GpuOptions};
 use crate::error::GpuError;
 use crate::shader;
@@ -79,9 +78,9 @@ impl fmt::Display for ChosenBy {
 }
 
 impl Choice {
-    pub(crate) fn usual(info: &AdapterInfo) -> Self {
+    pub(crate) fn usual(serial: bool) -> Self {
         Self {
-            variants: Variants::usual(info),
+            variants: Variants::usual(serial),
             origin: ChosenBy::Usual,
         }
     }

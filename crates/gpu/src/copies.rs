@@ -51,6 +51,18 @@ impl Recorder {
         );
     }
 
+    /// Copies numbers to the place in `target` that begins at number `at`.
+    pub fn copy_indices(&mut self, source: &Indices, target: &Indices, at: usize) {
+        if at.saturating_add(source.len()) > target.len() {
+            return self.fail(GpuError::Shape {
+                kernel: "copy_indices",
+                detail: format!("{} to {at} of {}", source.len(), target.len()),
+            });
+        }
+        let bytes = source.len() as u64 * 4;
+        self.copy_bytes((&source.buffer, 0), (&target.buffer, at as u64 * 4), bytes);
+    }
+
     /// y\[i\] = source\[rows\[i\]\], y `[rows, columns]`.
     pub fn gather_rows(&mut self, source: &Tensor, rows: &[usize], y: &Tensor) {
         if rows.len() != y.rows() {

@@ -6,7 +6,6 @@ use bytemuck::{Pod, Zeroable};
 use crate::attention::{Attention, Heads, MAX_HEAD_DIM};
 use crate::buffer::Buffer;
 use crate::cache::KvCache;
-use crate::device::Constants;
 use crate::error::GpuError;
 use crate::packed::{GROUP, Packing};
 use crate::program::{Recorder, Resource};
@@ -28,17 +27,16 @@ struct DecodeParams {
     first_position: u32,
     window: u32,
     scale: f32,
-    cap: f32,
     parts: u32,
     stride: u32,
 }
 
 /// Into how many parts the keys of a cache for `capacity` positions are shared out.
-fn parts_of(capacity: usize, is_software: bool) -> usize {
+fn parts_of(capacity: usize, serial: bool) -> usize {
     // A GPU has many more cores than there are heads, and waits for memory less the more of them
     // ask: a part is one or two tiles of 32 keys. On the CPU there are few cores, and for few
     // positions the second kernel costs more than it saves.
-    let (most_in_one, in_a_part, most_parts) = match is_software {
+    let (most_in_one, in_a_part, most_parts) = match serial {
         true => (1024, 256, 16),
         false => (32, 32, MAX_PARTS),
     };
@@ -62,7 +60,7 @@ impl Recorder {
         how: Attention,
         y: &Tensor,
     ) {
-        let parts = parts_of(cache.capacity, self.gpu.info().is_software);
+        let parts = parts_of(cache.capacity, self.gpu.is_serial());
         self.decode_attention_in(parts, x, layout, cache, span, how, y);
     }
 
@@ -102,10 +100,14 @@ impl Recorder {
         let queries_per_kv = heads / cache.kv_heads.max(1);
         // GPUs read keys and values once for two heads that share them. Two is what the kernel is compiled for where that is done ahead.
         let shared = queries_per_kv.is_multiple_of(2);
-        let (queries, constants): (usize, &Constants) = match (self.gpu.is_serial(), shared) {
-            (true, _) => (1, &[]),
-            (false, true) => (2, &[]),
-            (false, false) => (1, &[("1", 1.0)]),
+        let mut constants = how.constants();
+        let queries = match (self.gpu.is_serial(), shared) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => {
+                constants.push(("1", 1.0));
+                1
+            }
         };
         let (table, first_position) = layout.table_or(x);
         let params = DecodeParams {
@@ -118,13 +120,12 @@ impl Recorder {
             first_position: first_position as u32,
             window: how.window.unwrap_or(0) as u32,
             scale: how.scale,
-            cap: how.soft_cap.unwrap_or(0.0),
             parts: parts as u32,
             stride: if parts == 1 { head_dim } else { padded } as u32,
         };
         self.dispatch_with(
             shader,
-            constants,
+            &constants,
             vec![
                 x.into(),
                 table.into(),

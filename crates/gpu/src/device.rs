@@ -39,6 +39,9 @@ pub struct GpuOptions {
     /// Leave out the checks of indices into workgroup memory that wgpu adds to kernels, to measure
     /// what they cost. Outside a browser only; a browser always checks.
     pub unchecked: bool,
+    /// Use the kernels that GPUs get even where the CPU computes. Tests use this to hold them to the same
+    /// numbers.
+    pub gpu_kernels: bool,
     /// Whether programs that are for it are replayed; none: as [`Gpu::replays`] says by default.
     pub replays: Option<bool>,
     /// What is known of adapters, and when to measure: for [`Gpu::open_tuned`].
@@ -56,10 +59,15 @@ pub(crate) struct Shared {
     pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
     #[cfg(vulkan)]
     pub(crate) vulkan_pipelines: RefCell<HashMap<PipelineKey, Rc<crate::vulkan::Pipeline>>>,
+    /// Of what is submitted past wgpu; none if there cannot be one.
+    #[cfg(vulkan)]
+    pub(crate) fence: std::cell::OnceCell<Option<Rc<crate::vulkan::Fence>>>,
     /// What is submitted again and again is encoded beneath wgpu's tracking.
     pub(crate) replays: Cell<bool>,
-    /// Submissions that were replayed.
+    /// Programs that were replayed, each time counted.
     pub(crate) replayed: Cell<u64>,
+    /// Buffers and bind groups that were made.
+    pub(crate) allocations: Cell<u64>,
     /// Multiply-adds after which work is handed to the driver.
     pub(crate) slice: Cell<u64>,
     pub(crate) variants: Cell<Variants>,
@@ -226,22 +234,26 @@ impl Gpu {
             }
         });
 
+        let serial = info.is_software && !options.gpu_kernels;
         let gpu = Self(Rc::new(Shared {
             device,
             queue: Queue::new(queue),
-            variants: Cell::new(Variants::usual(&info)),
-            serial: Cell::new(info.is_software),
+            variants: Cell::new(Variants::usual(serial)),
+            serial: Cell::new(serial),
             subgroup_size,
             cooperative_side,
             unchecked: options.unchecked,
-            choice: RefCell::new(Choice::usual(&info)),
+            choice: RefCell::new(Choice::usual(serial)),
             options: options.clone(),
             info,
             pipelines: RefCell::default(),
             #[cfg(vulkan)]
             vulkan_pipelines: RefCell::default(),
+            #[cfg(vulkan)]
+            fence: std::cell::OnceCell::new(),
             replays: Cell::new(false),
             replayed: Cell::new(0),
+            allocations: Cell::new(0),
             slice: Cell::new(SLICE),
             #[cfg(target_arch = "wasm32")]
             prepared: RefCell::default(),
@@ -323,6 +335,17 @@ impl Gpu {
         }
     }
 
+    /// Buffers and bind groups made so far, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        self.0.allocations.get()
+    }
+
+    pub(crate) fn count_allocation(&self) {
+        self.0.allocations.set(self.0.allocations.get() + 1);
+    }
+
     /// Allocates a buffer, zeroed.
     pub(crate) fn buffer(
         &self,
@@ -340,6 +363,7 @@ impl Gpu {
                 available,
             });
         }
+        self.count_allocation();
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes,

@@ -61,6 +61,7 @@ impl Recorder {
                         })
                         .collect();
                     let entries: Vec<_> = bound.iter().map(entry).collect();
+                    self.gpu.count_allocation();
                     let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(shader.name),
                         layout: &pipeline.layout,

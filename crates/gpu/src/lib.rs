@@ -60,7 +60,7 @@ pub use kernels::Linear;
 pub use matrix::Matrix;
 pub use measure::Limits;
 pub use picking::{FOUND_WORDS, Keep, Neighbours, Processing};
-pub use prepare::{MatrixRole, Planned};
+pub use prepare::{MatrixRole, Planned, PlannedAttention};
 pub use profile::KernelTime;
 pub use program::{Program, Recorder};
 pub use readback::Readback;

@@ -2,6 +2,7 @@
 
 use paligemma_checkpoint::Precision;
 
+use crate::attention::constant_of_cap;
 use crate::cache::CachePrecision;
 use crate::device::Gpu;
 use crate::matrix::BLOCK;
@@ -41,8 +42,19 @@ pub struct Planned {
     pub role: MatrixRole,
 }
 
-/// A kernel, and the value of its overridable constant if it has one.
-type Prepared = (&'static Shader, Option<(&'static str, u32)>);
+/// How a model will attend, as far as it decides which kernels do it.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedAttention {
+    /// How the decoder keeps keys and values.
+    pub cache: CachePrecision,
+    /// Sequences have more than 1,024 positions.
+    pub long: bool,
+    /// The decoder's bound of scores.
+    pub soft_cap: Option<f32>,
+}
+
+/// A kernel, and the value of its overridable constant if it has one that is not its default.
+type Prepared = (&'static Shader, Option<(&'static str, f64)>);
 
 /// What a matrix is for, as far as it decides which kernels read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,23 +72,24 @@ pub enum MatrixRole {
 impl Gpu {
     /// Has the kernels compiled that a model will need, beside whatever else is going on, its
     /// loading above all. Nothing depends on it: a kernel that is not ready is compiled when it is
-    /// used. `cache` is the decoder's, for `long` sequences if there are more than 1,024 positions. Returns how many kernels were asked
-    /// for and how many are ready. Outside a browser this is nothing: there all is compiled when it
-    /// is first used.
+    /// used. Returns how many kernels were asked for and how many are ready. Outside a browser this is
+    /// nothing: there all is compiled when it is first used.
     pub async fn prepare(
         &self,
         matrices: impl Iterator<Item = Planned>,
-        cache: CachePrecision,
-        long: bool,
+        attention: PlannedAttention,
     ) -> [usize; 2] {
+        let PlannedAttention {
+            cache,
+            long,
+            soft_cap,
+        } = attention;
         let mut others: Vec<&'static Shader> = COMMON.to_vec();
-        // The vision tower's.
-        others.push(self.attention(CachePrecision::F32).0);
         others.extend(NORMS.map(|both| self.norm(both, 1).0));
         let matrices: Vec<Planned> = matrices.collect();
         let packs = matrices.iter().any(|it| self.reads_bytes(it));
         // Where a GPU computes, keys are always shared out.
-        let parts = long || !self.info().is_software;
+        let parts = long || !self.is_serial();
         if packs {
             others.extend([&shader::RMS_NORM_PACKS, &shader::RMS_NORM_TWICE_PACKS]);
         }
@@ -86,17 +99,19 @@ impl Gpu {
             (false, true) => others.push(&shader::PACK_ROW),
             (false, false) => {}
         }
-        others.push(self.decode_attention(cache));
         match cache {
             CachePrecision::F32 => {}
-            CachePrecision::F16 => {
-                others.extend([&shader::SPLIT_HEADS_KV16, self.attention(cache).0]);
-            }
-            CachePrecision::Int8 => {
-                others.extend([&shader::SPLIT_HEADS_KV8, self.attention(cache).0]);
-            }
+            CachePrecision::F16 => others.push(&shader::SPLIT_HEADS_KV16),
+            CachePrecision::Int8 => others.push(&shader::SPLIT_HEADS_KV8),
         }
         let mut needed: Vec<Prepared> = others.into_iter().map(|it| (it, None)).collect();
+        // The vision tower's has no cap.
+        needed.push((self.attention(CachePrecision::F32).0, None));
+        let cap = soft_cap.map(constant_of_cap);
+        if cap.is_some() || cache != CachePrecision::F32 {
+            needed.push((self.attention(cache).0, cap));
+        }
+        needed.push((self.decode_attention(cache), cap));
         for Planned {
             precision,
             rows,
@@ -108,10 +123,10 @@ impl Gpu {
             let kernels = crate::matrix::kernels(precision, blocks);
             let (matmul, tiles) = self.matmul(&kernels, false);
             let of_rows = tiles.iter().map(|tile| {
-                let rows = (tiles.len() > 1).then_some(("3", tile[1] as u32));
+                let rows = (tiles.len() > 1).then_some(("3", tile[1] as f64));
                 (matmul, rows)
             });
-            let told = |team: Team| (team.shader, Some(("1", team.lanes)));
+            let told = |team: Team| (team.shader, Some(team.constant()));
             let matvec = |exact| told(self.matvec(kernels.matvec, rows, blocks, exact));
             let gated = || {
                 let team = self.matvec(kernels.matvec_geglu, rows, blocks, false);

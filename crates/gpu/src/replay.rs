@@ -5,7 +5,7 @@
 //! dispatches, that takes the CPU as long as a third of what the fastest GPUs take for the step.
 //! So the first time such work is submitted goes through wgpu, which checks it all and clears what
 //! was never written; from then on the same commands go to Vulkan through wgpu's own back end, but
-//! beneath its tracking (`vulkan.rs`).
+//! beneath its tracking (`vulkan`).
 
 use std::cell::OnceCell;
 
@@ -19,7 +19,7 @@ use crate::vulkan::Commands;
 #[derive(Default)]
 pub(crate) struct Replay {
     wanted: bool,
-    /// Where it was first submitted, through wgpu.
+    /// Where it was first submitted, through wgpu, if it is wanted.
     first: OnceCell<Gpu>,
     /// Empty until it is submitted again; none: it cannot be replayed.
     #[cfg(vulkan)]
@@ -60,7 +60,7 @@ impl Gpu {
         self.0.replays.set(replays && can);
     }
 
-    /// Submissions that were replayed, for tests.
+    /// Programs that were replayed, each time counted, for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn replayed(&self) -> u64 {
@@ -73,28 +73,41 @@ impl Gpu {
         self.0.slice.set(multiply_adds.max(1));
     }
 
-    /// Replays what was submitted before, if that is wanted, possible and safe: nothing has gone wrong,
-    /// above all not with its first submission, which was wgpu's look at it.
+    /// Replays programs that were submitted before, one after the other, if that is wanted, possible and
+    /// safe: nothing has gone wrong, above all not with their first submission, which was wgpu's look at
+    /// them.
     pub(crate) fn submit_again(
         &self,
-        program: &Program,
+        programs: &[&Program],
         last: Option<&Step>,
     ) -> Option<Submission> {
-        let Replay { wanted, first, .. } = &program.replay;
-        let Some(first) = first.get() else {
-            let _ = first.set(self.clone());
-            return None;
-        };
-        if !(*wanted && first.is(self) && self.replays() && self.check().is_ok()) {
+        let mut known = true;
+        for Program { replay, .. } in programs {
+            match replay.first.get() {
+                Some(first) => known &= first.is(self),
+                None => {
+                    known = false;
+                    if replay.wanted {
+                        let _ = replay.first.set(self.clone());
+                    }
+                }
+            }
+        }
+        if programs.is_empty() || !(known && self.replays() && self.check().is_ok()) {
             return None;
         }
         #[cfg(vulkan)]
-        if let Some(commands) = program
-            .replay
-            .commands
-            .get_or_init(|| self.commands(program))
         {
-            return Some(self.submit_commands(commands, last));
+            let all: Option<Vec<&Commands>> = programs
+                .iter()
+                .map(|program| {
+                    let made = || self.commands(program);
+                    program.replay.commands.get_or_init(made).as_ref()
+                })
+                .collect();
+            if let Some(all) = all {
+                return Some(self.submit_commands(&all, last));
+            }
         }
         let _ = last;
         None

@@ -8,14 +8,15 @@ use crate::tensor::Indices;
 impl Gpu {
     /// Hands a program to the GPU, in slices; returns without waiting.
     pub fn submit(&self, program: &Program) {
-        self.submit_slices(program, None);
+        self.submit_slices(&[program], None);
     }
 
-    /// The same, and then copies numbers to where the CPU can read them. While it does so, more
-    /// can be submitted: [`Gpu::read_after`] waits for this only.
+    /// Hands programs to the GPU, one after the other in one submission (or slices, if that is too much),
+    /// and then copies numbers to where the CPU can read them. While it does so, more can be submitted:
+    /// [`Gpu::read_after`] waits for this only.
     pub fn submit_and_copy(
         &self,
-        program: &Program,
+        programs: &[&Program],
         source: &Indices,
         target: &Readback,
     ) -> Submission {
@@ -26,21 +27,23 @@ impl Gpu {
             target_offset: 0,
             bytes: target.bytes.min(source.len() as u64 * 4),
         };
-        self.submit_slices(program, Some(&copy))
+        self.submit_slices(programs, Some(&copy))
     }
 
-    fn submit_slices(&self, program: &Program, last: Option<&Step>) -> Submission {
+    fn submit_slices(&self, programs: &[&Program], last: Option<&Step>) -> Submission {
         let device = &self.0.device;
         let mut index = None;
-        let timed = self.submit_timed(program);
-        if !timed && let Some(submission) = self.submit_again(program, last) {
+        let timed = programs.iter().filter(|program| self.submit_timed(program));
+        // All of them or none.
+        let timed = timed.count() > 0;
+        if !timed && let Some(submission) = self.submit_again(programs, last) {
             return submission;
         }
-        let steps: &[Step] = match timed {
+        let steps = programs.iter().flat_map(|program| match timed {
             true => &[],
-            false => &program.steps,
-        };
-        let mut steps = steps.iter().chain(last).peekable();
+            false => program.steps.as_slice(),
+        });
+        let mut steps = steps.chain(last).peekable();
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;

@@ -108,7 +108,7 @@ impl Gpu {
     async fn try_all(&self, optional: bool) -> Result<Tuning, GpuError> {
         let started = Instant::now();
         let shapes = Shapes::of(self.info());
-        let usual = Variants::usual(self.info());
+        let usual = Variants::usual(self.is_serial());
 
         let [rows, columns] = shapes.matmul;
         let many = [Product::new(self, rows, [columns, columns], 1)?];

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::adapter::AdapterInfo;
 use crate::device::Gpu;
 use crate::matrix::{BLOCK, Kernels, Matvec};
 use crate::shader::Shader;
@@ -108,10 +107,10 @@ const NO_LANES: u32 = 32;
 const FOURS: [u32; 2] = [1 << 10, 1 << 24];
 
 impl Variants {
-    /// What an adapter gets that nobody has measured.
+    /// What an adapter gets that nobody has measured: one that computes on the CPU, or a GPU.
     #[must_use]
-    pub fn usual(info: &AdapterInfo) -> Self {
-        match info.is_software {
+    pub fn usual(serial: bool) -> Self {
+        match serial {
             true => Self {
                 matmul: MatmulVariant::Registers,
                 matvec_lanes: 1,
@@ -291,7 +290,7 @@ impl Gpu {
         let chosen = Some(chosen)
             .filter(|_| fits)
             .and_then(|it| it.of(self, kernels));
-        let usual = || Variants::usual(self.info()).matmul.of(self, kernels);
+        let usual = || Variants::usual(self.is_serial()).matmul.of(self, kernels);
         let kernel = chosen.or_else(usual);
         kernel.unwrap_or((kernels.matmul, &[[32, 64]]))
     }

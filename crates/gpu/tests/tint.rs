@@ -9,7 +9,7 @@ use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding, Feature};
 use paligemma_gpu::{
     Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, MatrixRole, Planned,
-    Program, Recorder, Variants,
+    PlannedAttention, Program, Recorder, Variants,
 };
 use support::compare::assert_agrees;
 use support::random::{Rng, for_every_cache};
@@ -290,15 +290,20 @@ async fn kernels_are_compiled_ahead() {
         planned(Precision::Q4 { group: 32 }, 2304, MatrixRole::Gated),
         planned(Precision::Q8 { group: 64 }, 2304, MatrixRole::Vocabulary),
     ];
+    let attention = |cache| PlannedAttention {
+        cache,
+        long: true,
+        soft_cap: Some(50.0),
+    };
     for cache in [CachePrecision::F16, CachePrecision::Int8] {
-        let [asked, ready] = gpu.prepare(roles.into_iter(), cache, true).await;
+        let [asked, ready] = gpu.prepare(roles.into_iter(), attention(cache)).await;
         assert!(asked > 15, "{asked}");
         assert_eq!(asked, ready);
     }
     let with_all = Gpu::open(&GpuOptions::default()).await.unwrap();
     for variants in ["half lanes=4 subgroups", "tiled fours=131072 bytes"] {
         with_all.set_variants(variants.parse().unwrap());
-        let prepared = with_all.prepare(roles.into_iter(), CachePrecision::F16, true);
+        let prepared = with_all.prepare(roles.into_iter(), attention(CachePrecision::F16));
         let [asked, ready] = prepared.await;
         assert_eq!(asked, ready, "{variants}");
     }

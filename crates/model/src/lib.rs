@@ -16,6 +16,7 @@ mod session;
 mod sizes;
 mod stack;
 mod taps;
+mod under_way;
 mod vision;
 mod weights;
 

@@ -96,7 +96,7 @@ impl PaliGemma {
     {
         let config = Config::of_packed(pieces).await?;
         check(&config)?;
-        let weights = Weights::load_packed(gpu, pieces, options, progress).await?;
+        let weights = Weights::load_packed(gpu, pieces, &config.text, options, progress).await?;
         Self::assemble(gpu, config, weights, options).await
     }
 

@@ -4,13 +4,15 @@ use paligemma_gpu::{
     Submission, Tensor,
 };
 
-use crate::error::ModelError;
+use crate::under_way::Submitted;
 
-/// Steps that may be submitted before the first of them is waited for.
-pub(crate) const STEPS_UNDER_WAY: usize = 3;
+/// Submissions that may be made before the first of them is waited for.
+pub(crate) const SUBMISSIONS_UNDER_WAY: usize = 3;
+/// Steps that may be submitted at once.
+const STEPS_AT_ONCE: usize = 4;
 
 /// What stands for an id where there was none to pick: every logit was NaN.
-const NO_TOKEN: u32 = u32::MAX;
+pub(crate) const NO_TOKEN: u32 = u32::MAX;
 
 /// How a session picks what follows from the logits.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +96,9 @@ pub(crate) struct Picker {
     parts: Tensor,
     ids: Indices,             // of `Few`
     found: Indices,           // [ids, FOUND_WORDS]
-    readbacks: Vec<Readback>, // of the steps under way, in turn
+    all_found: Indices,       // the same of each of the steps submitted at once
+    keep: Vec<Program>,       // into it, of the first of them, of the second …
+    readbacks: Vec<Readback>, // of the submissions under way, in turn
     workshop: Option<Workshop>,
 }
 
@@ -129,6 +133,10 @@ impl Picker {
             Picking::Few { count, also } => count + also.len(),
         };
         let words = vocabulary.div_ceil(32);
+        let at_once = match (&picking, plain) {
+            (Picking::One(_), true) => STEPS_AT_ONCE,
+            _ => 1,
+        };
         let workshop = match plain {
             true => None,
             false => Some(Workshop {
@@ -146,15 +154,29 @@ impl Picker {
         if let Picking::Few { count, also } = &picking {
             gpu.write_indices(&ids, &[vec![NO_TOKEN; *count], also.clone()].concat())?;
         }
+        let found = gpu.indices("found", count * FOUND_WORDS)?;
+        let all_found = gpu.indices("all found", at_once * found.len())?;
+        let keep = |step| {
+            let mut r = gpu.recorder();
+            r.copy_indices(&found, &all_found, step * found.len());
+            Ok(r.finish()?.for_replay())
+        };
+        let keep: Vec<Program> = (0..at_once).map(keep).collect::<Result<_, GpuError>>()?;
+        if gpu.replays() {
+            // Now and not when they are first used together with a step.
+            keep.iter().for_each(|keep| gpu.submit(keep));
+        }
         Ok(Self {
             allowed,
             soft_cap: config.final_logit_softcapping.map(|cap| cap as f32),
             parts: gpu.stretches(vocabulary)?,
             ids,
-            found: gpu.indices("found", count * FOUND_WORDS)?,
-            readbacks: (0..STEPS_UNDER_WAY)
-                .map(|_| gpu.readback(count * FOUND_WORDS))
+            keep,
+            readbacks: (0..SUBMISSIONS_UNDER_WAY)
+                .map(|_| gpu.readback(all_found.len()))
                 .collect::<Result<_, _>>()?,
+            found,
+            all_found,
             workshop,
             picking,
         })
@@ -209,11 +231,27 @@ impl Picker {
         );
     }
 
-    /// Submits a program that this picker ends. `turn` counts the steps; no more than
-    /// [`STEPS_UNDER_WAY`] may be waited for.
-    pub(crate) fn submit(&self, gpu: &Gpu, program: &Program, turn: usize) -> Submission {
-        let readback = &self.readbacks[turn % STEPS_UNDER_WAY];
-        gpu.submit_and_copy(program, &self.found, readback)
+    /// Steps that [`Picker::submit`] takes at once: one where each needs something from outside.
+    pub(crate) fn steps_at_once(&self) -> usize {
+        self.keep.len()
+    }
+
+    /// Submits a program that this picker ends, so many times, one after the other. `turn` counts the
+    /// submissions; no more than [`SUBMISSIONS_UNDER_WAY`] may be waited for.
+    pub(crate) fn submit(
+        &self,
+        gpu: &Gpu,
+        program: &Program,
+        steps: usize,
+        turn: usize,
+    ) -> Submission {
+        let readback = &self.readbacks[turn % SUBMISSIONS_UNDER_WAY];
+        if steps == 1 {
+            return gpu.submit_and_copy(&[program], &self.found, readback);
+        }
+        let kept = self.keep.iter().take(steps);
+        let programs: Vec<&Program> = kept.flat_map(|keep| [program, keep]).collect();
+        gpu.submit_and_copy(&programs, &self.all_found, readback)
     }
 
     fn record_one(
@@ -256,26 +294,22 @@ impl Picker {
         r.draw(&w.processed, &w.parts, floor, &w.number, to);
     }
 
-    /// What a step found: one token, or the best few and then those wanted beside them.
+    /// What each step of a submission found: one token, or the best few and then those wanted beside
+    /// them.
     pub(crate) async fn take(
         &self,
         gpu: &Gpu,
-        turn: usize,
-        submission: &Submission,
-    ) -> Result<Vec<Scored>, ModelError> {
-        let readback = &self.readbacks[turn % STEPS_UNDER_WAY];
-        let words = gpu.read_after(readback, submission).await?;
-        let found: Vec<Scored> = words
-            .chunks_exact(FOUND_WORDS)
-            .map(|words| Scored {
-                id: words[0],
-                log_prob: f32::from_bits(words[1]),
-                near: [2, 3, 4, 5].map(|i| f32::from_bits(words[i])),
-            })
-            .collect();
-        match found.first() {
-            Some(first) if first.id != NO_TOKEN => Ok(found),
-            _ => Err(ModelError::NotANumber),
-        }
+        of: &Submitted,
+    ) -> Result<Vec<Vec<Scored>>, GpuError> {
+        let readback = &self.readbacks[of.turn % SUBMISSIONS_UNDER_WAY];
+        let words = gpu.read_after(readback, &of.submission).await?;
+        let scored = |words: &[u32]| Scored {
+            id: words[0],
+            log_prob: f32::from_bits(words[1]),
+            near: [2, 3, 4, 5].map(|i| f32::from_bits(words[i])),
+        };
+        let step = |words: &[u32]| words.chunks_exact(FOUND_WORDS).map(scored).collect();
+        let steps = words.chunks_exact(self.found.len()).take(of.steps);
+        Ok(steps.map(step).collect())
     }
 }

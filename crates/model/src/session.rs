@@ -1,12 +1,11 @@
-use std::collections::VecDeque;
-
-use paligemma_gpu::{Gpu, GpuError, Indices, Program, Submission, Tensor};
+use paligemma_gpu::{Gpu, GpuError, Indices, Program, Tensor};
 
 use crate::decoder::{Memory, Workspace};
 use crate::error::ModelError;
 use crate::model::{ImageFeatures, PaliGemma};
-use crate::picking::{PickOne, Picker, Picking, STEPS_UNDER_WAY, Scored, Steering};
+use crate::picking::{NO_TOKEN, PickOne, Picker, Picking, SUBMISSIONS_UNDER_WAY, Scored, Steering};
 use crate::taps::Taps;
+use crate::under_way::UnderWay;
 
 /// KV caches grow in steps of this many positions, so that a slightly longer prompt does not
 /// allocate them anew.
@@ -22,8 +21,7 @@ pub struct Session {
     token: Indices, // [1], the token last picked
     picker: Picker,
     found: Vec<Scored>,
-    turn: usize,                   // steps submitted
-    under_way: VecDeque<UnderWay>, // those of them that nobody has waited for
+    under_way: UnderWay,
     pub(crate) allowed: usize,
     workspace: Workspace, // of one row
     first: Tensor,        // [1, vocabulary], the logits after the prefix
@@ -31,12 +29,6 @@ pub struct Session {
     pub(crate) prefix: usize,
     pub(crate) position: usize,
     context: usize,
-}
-
-/// A step that was submitted.
-struct UnderWay {
-    submission: Submission,
-    positions: usize, // by which it moves the session on
 }
 
 impl Session {
@@ -69,8 +61,7 @@ impl Session {
             token,
             picker,
             found: Vec::new(),
-            turn: 0,
-            under_way: VecDeque::new(),
+            under_way: UnderWay::default(),
             allowed,
             workspace,
             first,
@@ -172,43 +163,71 @@ impl Session {
     /// order; [`Session::may_submit`] says whether another step can be under way.
     ///
     /// # Errors
-    /// No room left, or as many steps under way as there may be.
+    /// No room left, or as much under way as there may be.
     pub fn submit(&mut self, model: &PaliGemma) -> Result<(), ModelError> {
-        if self.room() == 0 {
+        self.submit_some(model, 1)
+    }
+
+    /// The same for several steps in one submission, which come back together: no more than
+    /// [`Session::steps_at_once`], nor than there is [room](Session::room) for.
+    ///
+    /// # Errors
+    /// As [`Session::submit`], or no steps or too many.
+    pub fn submit_some(&mut self, model: &PaliGemma, steps: usize) -> Result<(), ModelError> {
+        if self.room() < steps {
             return Err(ModelError::PromptTooLong {
-                tokens: self.position + 1,
+                tokens: self.position + steps,
                 context: self.context,
             });
         }
+        let refused = |detail| {
+            let kernel = "submit";
+            Err(ModelError::Gpu(GpuError::Shape { kernel, detail }))
+        };
         if !self.may_submit() {
-            return Err(ModelError::Gpu(GpuError::Shape {
-                kernel: "submit",
-                detail: format!("{STEPS_UNDER_WAY} steps are under way"),
-            }));
+            return refused(format!("{SUBMISSIONS_UNDER_WAY} submissions are under way"));
         }
-        let submission = self.picker.submit(&model.gpu, &self.step, self.turn);
-        self.under_way.push_back(UnderWay {
-            submission,
-            positions: 1,
-        });
-        self.turn += 1;
-        self.position += 1;
+        if !(1..=self.steps_at_once()).contains(&steps) {
+            return refused(format!("{steps} steps at once"));
+        }
+        let (gpu, turn) = (&model.gpu, self.under_way.turn());
+        let submission = self.picker.submit(gpu, &self.step, steps, turn);
+        self.under_way.push(submission, steps, 1);
+        self.position += steps;
         Ok(())
     }
 
-    /// Another step can be submitted before one is waited for.
+    /// Another submission can be under way before one is waited for.
     #[must_use]
     pub fn may_submit(&self) -> bool {
-        self.under_way.len() < STEPS_UNDER_WAY
+        self.under_way.submissions() < SUBMISSIONS_UNDER_WAY
     }
 
-    /// Steps that were submitted and not waited for.
+    /// Steps that can be submitted at once: one where each is [steered](Session::steer).
+    #[must_use]
+    pub fn steps_at_once(&self) -> usize {
+        self.picker.steps_at_once()
+    }
+
+    /// Steps that were submitted and not taken.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.under_way.len()
+        self.under_way.steps()
     }
 
-    /// Forgets the steps that were submitted and not waited for: the session stands where it stood
+    /// Submissions that have not come back.
+    #[must_use]
+    pub fn submissions_under_way(&self) -> usize {
+        self.under_way.submissions()
+    }
+
+    /// Steps of the submission for which [`Session::take`] waits; none if it need not.
+    #[must_use]
+    pub fn awaited(&self) -> Option<usize> {
+        self.under_way.awaited()
+    }
+
+    /// Forgets the steps that were submitted and not taken: the session stands where it stood
     /// after the last [`Session::take`].
     ///
     /// # Errors
@@ -217,9 +236,8 @@ impl Session {
         if self.under_way.is_empty() {
             return Ok(());
         }
-        let ahead: usize = self.under_way.iter().map(|step| step.positions).sum();
+        let ahead = self.under_way.clear();
         self.position = self.position.saturating_sub(ahead);
-        self.under_way.clear();
         let span = [self.position as u32, self.prefix as u32];
         model.gpu.write_indices(&self.memory.span, &span)?;
         match self.found.first() {
@@ -247,12 +265,8 @@ impl Session {
     /// Submits what finds the first token of an answer; whatever was under way is forgotten.
     fn submit_first(&mut self, gpu: &Gpu, program: &Program) {
         self.under_way.clear();
-        let submission = self.picker.submit(gpu, program, self.turn);
-        self.under_way.push_back(UnderWay {
-            submission,
-            positions: 0,
-        });
-        self.turn += 1;
+        let submission = self.picker.submit(gpu, program, 1, self.under_way.turn());
+        self.under_way.push(submission, 1, 0);
     }
 
     /// Stands elsewhere from now on; whatever was under way is forgotten.
@@ -367,24 +381,33 @@ impl Session {
     /// # Errors
     /// No step under way, or a GPU that fails.
     pub async fn take(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
-        let turn = self.turn - self.under_way.len();
-        let Some(step) = self.under_way.pop_front() else {
+        if let Some(first) = self.under_way.to_await() {
+            match self.picker.take(&model.gpu, &first).await {
+                Ok(found) => self.under_way.came_back(found),
+                Err(error) => {
+                    // It has not happened, and nothing after it.
+                    self.forget_ahead(model)?;
+                    return Err(error.into());
+                }
+            }
+        }
+        let Some(step) = self.under_way.pop() else {
             return Err(ModelError::Gpu(GpuError::Shape {
                 kernel: "take",
                 detail: "no step is under way".to_owned(),
             }));
         };
-        let found = self.picker.take(&model.gpu, turn, &step.submission).await;
-        if found.is_err() {
-            // It has not happened, and nothing after it.
-            self.position = self.position.saturating_sub(step.positions);
-            self.forget_ahead(model)?;
+        match step.found.first() {
+            Some(&Scored { id, .. }) if id != NO_TOKEN => {
+                self.found = step.found;
+                Ok(id)
+            }
+            _ => {
+                self.position = self.position.saturating_sub(step.positions);
+                self.forget_ahead(model)?;
+                Err(ModelError::NotANumber)
+            }
         }
-        self.found = found?;
-        self.found
-            .first()
-            .map(|found| found.id)
-            .ok_or(ModelError::NotANumber)
     }
 }
 

@@ -3,9 +3,12 @@ use std::pin::pin;
 
 use futures_util::{StreamExt, future, stream};
 use paligemma_checkpoint::{
-    Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage, pack,
+    Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage,
+    TextConfig, pack,
 };
-use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Matrix, MatrixRole, Planned, Tensor};
+use paligemma_gpu::{
+    CachePrecision, Gpu, HostBytes, Matrix, MatrixRole, Planned, PlannedAttention, Tensor,
+};
 
 use crate::error::ModelError;
 use crate::model::ModelOptions;
@@ -90,6 +93,15 @@ impl Weights {
         Ok(weights)
     }
 
+    /// How the model will attend.
+    fn attention(&self, tensors: &[Stored<'_>], config: &TextConfig) -> PlannedAttention {
+        PlannedAttention {
+            cache: self.cache,
+            long: is_long(tensors),
+            soft_cap: config.attn_logit_softcapping.map(|cap| cap as f32),
+        }
+    }
+
     /// Where rows of a tensor go: the matrix and its row of the tensor's first one.
     fn matrix_of(&self, name: &str) -> Option<(&Matrix, usize)> {
         match self.places.get(name) {
@@ -113,6 +125,7 @@ impl Weights {
     pub(crate) async fn load_packed<P: Pieces>(
         gpu: &Gpu,
         pieces: &P,
+        config: &TextConfig,
         options: &ModelOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError>
@@ -129,7 +142,7 @@ impl Weights {
             })
             .collect();
         let weights = Self::allocate(gpu, &tensors, options).await?;
-        let compiled = gpu.prepare(planned(&tensors), weights.cache, is_long(&tensors));
+        let compiled = gpu.prepare(planned(&tensors), weights.attention(&tensors, config));
         let uploaded = weights.upload_pieces(gpu, pieces, progress);
         let (uploaded, _) = future::join(uploaded, compiled).await;
         uploaded?;
@@ -205,6 +218,7 @@ impl Weights {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
         let recipe = options.recipe.as_ref().unwrap_or(&Recipe::AS_STORED);
+        let config = &checkpoint.config().text;
         let tensors = checkpoint.tensors();
         let stored: Vec<_> = tensors
             .iter()
@@ -214,7 +228,7 @@ impl Weights {
             })
             .collect();
         let weights = Self::allocate(gpu, &stored, options).await?;
-        let compiled = gpu.prepare(planned(&stored), weights.cache, is_long(&stored));
+        let compiled = gpu.prepare(planned(&stored), weights.attention(&stored, config));
         let uploaded = weights.upload_slices(gpu, checkpoint, progress);
         let (uploaded, _) = future::join(uploaded, compiled).await;
         uploaded?;

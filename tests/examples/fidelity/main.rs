@@ -299,7 +299,7 @@ fn load(model: &Path, case: &Case) -> Outcome<Engine> {
         ..LoadOptions::default()
     };
     let gpu = pollster::block_on(Gpu::open(&options.gpu))?;
-    let mut variants = Variants::usual(gpu.info());
+    let mut variants = Variants::usual(gpu.is_serial());
     if let Some(matmul) = case.matmul {
         variants.matmul = matmul;
     }

@@ -103,6 +103,16 @@ impl Expected {
     }
 }
 
+/// As [`engine`], with the kernels that GPUs get.
+pub(crate) fn engine_of_a_gpu(model: &str) -> Engine {
+    let options = GpuOptions {
+        baseline_limits: true,
+        gpu_kernels: true,
+        ..GpuOptions::default()
+    };
+    load(model, options, true)
+}
+
 /// A request by ids; its pictures are only counted, as the pixel values are given.
 pub(crate) fn request<T>(
     ids: &[u32],

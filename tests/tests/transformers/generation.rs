@@ -2,7 +2,7 @@
 
 use paligemma_engine::{CancelToken, Engine, GpuOptions, Prompt, RunRequest};
 
-use crate::expected::{Expected, MODELS, engine, fixture, load, request};
+use crate::expected::{Expected, MODELS, engine, engine_of_a_gpu, fixture, load, request};
 
 fn generate(engine: &mut Engine, expected: &Expected, count: usize) -> Vec<u32> {
     let ids = expected.ids("input_ids");
@@ -29,6 +29,20 @@ fn generated_ids_are_those_of_transformers() {
     }
 }
 
+/// The same by the kernels that GPUs get, which share rows, keys and sums out differently.
+#[test]
+fn kernels_of_gpus_find_the_ids_of_transformers() {
+    for model in MODELS {
+        let mut engine = engine_of_a_gpu(model);
+        for case in ["single", "multi", "special"] {
+            let expected = Expected::read(model, case);
+            let wanted = expected.ids("generated_ids");
+            let ids = generate(&mut engine, &expected, wanted.len());
+            assert_eq!(ids, wanted, "{model} {case}");
+        }
+    }
+}
+
 /// The same where steps are encoded beneath wgpu's tracking, as by default they are on a GPU.
 #[test]
 fn replayed_steps_find_the_ids_of_transformers() {
@@ -45,7 +59,7 @@ fn replayed_steps_find_the_ids_of_transformers() {
             let before = engine.replayed();
             let ids = generate(&mut engine, &expected, wanted.len());
             assert_eq!(ids, wanted, "{model} {case}");
-            // All but what follows the prefix, and the first step.
+            // Every step but the first, besides what keeps the tokens of steps submitted at once.
             let replayed = engine.replayed() - before;
             let least = match engine.adapter().backend.as_str() {
                 "vulkan" => wanted.len() as u64 - 2,
@@ -53,6 +67,30 @@ fn replayed_steps_find_the_ids_of_transformers() {
             };
             assert!(replayed >= least, "{replayed} of {} steps", wanted.len());
         }
+    }
+}
+
+/// All that a token needs is there before the first: an answer of forty makes as many buffers and bind
+/// groups as one of eight.
+#[test]
+fn a_token_allocates_nothing_on_the_gpu() {
+    for replays in [false, true] {
+        let options = GpuOptions {
+            baseline_limits: true,
+            replays: Some(replays),
+            ..GpuOptions::default()
+        };
+        let mut engine = load("pg2_gqa", options, true);
+        let expected = Expected::read("pg2_gqa", "single");
+        // The first makes the session, which the others use.
+        let made = [8, 8, 40].map(|count| {
+            let before = engine.allocations();
+            let ids = generate(&mut engine, &expected, count);
+            assert_eq!(ids, expected.ids("generated_ids")[..count]);
+            engine.allocations() - before
+        });
+        assert!(made[0] > made[1] && made[1] > 0, "{made:?}");
+        assert_eq!(made[1], made[2]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use paligemma_engine::{Engine, GpuOptions, NamedTensor};
 
-use crate::expected::{Expected, MODELS, engine, load, request};
+use crate::expected::{Expected, MODELS, engine, engine_of_a_gpu, load, request};
 
 /// Largest difference that rounding explains, in units of the tensor's scale.
 ///
@@ -75,7 +75,9 @@ fn compare(model: &str, tensors: &[NamedTensor], expected: &Expected) {
 fn every_stage_of_every_model_is_that_of_transformers() {
     for model in MODELS {
         let expected = Expected::read(model, "single");
+        // By the kernels that this adapter gets, and by those that GPUs get.
         let tensors = forward(&mut engine(model), &expected);
+        let of_a_gpu = forward(&mut engine_of_a_gpu(model), &expected);
         let layers = expected
             .names()
             .iter()
@@ -90,6 +92,7 @@ fn every_stage_of_every_model_is_that_of_transformers() {
             .count();
         assert_eq!(tensors.len(), 7 + vision + 3 * layers, "{model}");
         compare(model, &tensors, &expected);
+        compare(model, &of_a_gpu, &expected);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::program::Step;
 /// A command buffer that may be submitted again and again.
 pub(super) struct Encoded {
     pub(super) buffer: hal::vulkan::CommandBuffer,
+    /// In multiply-adds.
+    pub(super) cost: u64,
     // Owns it.
     _encoder: hal::vulkan::CommandEncoder,
 }
@@ -32,8 +34,8 @@ impl<'d> Slice<'d> {
     pub(super) fn begin(hal: &'d hal::vulkan::Device, queue: &hal::vulkan::Queue) -> Option<Self> {
         let vulkan = hal.raw_device();
         // SAFETY: the encoder is dropped before the device, and used in the order begin, encode, end. What it
-        // begins may be submitted once only. So all that it has, which is this one command buffer, is
-        // put back to where it was, and begun again as one that may be under way several times.
+        // begins may be submitted once only. So all that it has, which is command buffers that nobody uses, is
+        // put back to where it was, and this one begun again as one that may be under way several times.
         let (encoder, buffer) = unsafe {
             let described = hal::CommandEncoderDescriptor { label: None, queue };
             let mut encoder = hal.create_command_encoder(&described).ok()?;
@@ -136,6 +138,10 @@ impl<'d> Slice<'d> {
         if buffers[1].usage().contains(wgpu::BufferUsages::MAP_READ) {
             return None;
         }
+        // wgpu leaves them out, and Vulkan has none.
+        if region.size == 0 {
+            return Some(());
+        }
         // One after the other: wgpu allows nobody to look at two buffers at a time.
         // SAFETY: the program owns both, and waits for the GPU; wgpu has checked the region.
         unsafe {
@@ -147,7 +153,7 @@ impl<'d> Slice<'d> {
         Some(())
     }
 
-    pub(super) fn end(mut self) -> Option<Encoded> {
+    pub(super) fn end(mut self, cost: u64) -> Option<Encoded> {
         self.wait_for_everything();
         // SAFETY: it has been begun.
         let buffer = unsafe {
@@ -156,6 +162,7 @@ impl<'d> Slice<'d> {
         };
         Some(Encoded {
             buffer,
+            cost,
             _encoder: self.encoder,
         })
     }

@@ -96,6 +96,55 @@ fn replayed_programs_see_what_came_before() {
     assert_same_bits("doubled", &doubled, &twice);
 }
 
+/// Several programs in one submission are done one after the other, each as often as it is there, and
+/// what is copied back is what there is after the last: by wgpu, and replayed, however much a
+/// submission may hold.
+#[test]
+fn programs_are_replayed_together() {
+    for slice in [u64::MAX, 10, 1] {
+        let Some(gpu) = open_replaying() else { return };
+        gpu.set_slice(slice);
+        let number = upload::tensor(&gpu, 4, &[0.0; 4]);
+        let one = upload::tensor(&gpu, 4, &[1.0; 4]);
+        let mut r = gpu.recorder();
+        r.add(&one, &number);
+        let add = r.finish().unwrap().for_replay();
+        let same = upload::tensor(&gpu, 4, &[0.0; 4]);
+        let mut r = gpu.recorder();
+        r.copy(&number, &same);
+        r.add(&same, &number);
+        let double = r.finish().unwrap().for_replay();
+        let ids = gpu.indices("some", 2).unwrap();
+        let all = gpu.indices("all", 6).unwrap();
+        let keep = |at| {
+            let mut r = gpu.recorder();
+            r.copy_indices(&ids, &all, at);
+            r.finish().unwrap().for_replay()
+        };
+        let [first, last] = [keep(0), keep(4)];
+        let back = gpu.readback(6).unwrap();
+        let mut expected = 0.0;
+        for round in 0..3u32 {
+            gpu.write_indices(&ids, &[round, 7]).unwrap();
+            let programs = [&add, &double, &first, &add, &add, &last, &double];
+            let submission = gpu.submit_and_copy(&programs, &all, &back);
+            expected = ((expected + 1.0) * 2.0 + 2.0) * 2.0;
+            let words = block_on(gpu.read_after(&back, &submission)).unwrap();
+            assert_eq!(words, [round, 7, 0, 0, round, 7]);
+            assert_same_bits("together", &read(&gpu, &number), &[expected; 4]);
+            assert_eq!(gpu.replayed(), u64::from(round) * 7);
+        }
+        // One that has not been seen goes through wgpu, and with it those beside it.
+        let new = keep(2);
+        for replayed in [14, 16] {
+            let submission = gpu.submit_and_copy(&[&new, &add], &all, &back);
+            let words = block_on(gpu.read_after(&back, &submission)).unwrap();
+            assert_eq!(words, [2, 7, 2, 7, 2, 7]);
+            assert_eq!(gpu.replayed(), replayed);
+        }
+    }
+}
+
 /// Whoever lets go of a program, or of the GPU, need not wait for it first.
 #[test]
 fn a_program_may_be_dropped_while_it_is_replayed() {
@@ -143,41 +192,51 @@ fn only_what_is_meant_to_be_is_replayed() {
 }
 
 /// Drivers that compute on the CPU do one thing after the other whether or not they are told to
-/// wait, so what waits for what is proven by Khronos' validation layer instead.
+/// wait, so what waits for what is proven by Khronos' validation layer instead, and that nothing is
+/// destroyed while it is in use.
 #[cfg(target_os = "linux")]
 #[test]
 fn replayed_commands_wait_as_vulkan_demands() {
     const LAYER: &str = "VK_LAYER_KHRONOS_validation";
     let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log.txt");
     let settings = folder.path().join("vk_layer_settings.txt");
     let lines = [
-        "debug_action = VK_DBG_LAYER_ACTION_LOG_MSG".to_owned(),
-        "report_flags = error,warn,info".to_owned(),
-        format!("log_filename = {}", log.display()),
+        "debug_action = VK_DBG_LAYER_ACTION_LOG_MSG",
+        "report_flags = error,warn,info",
+        // A file would be begun anew by every GPU that a test opens.
+        "log_filename = stdout",
         // Before and after the layer gave its settings other names.
         "enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT,\
-         VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT"
-            .to_owned(),
-        "validate_sync = true".to_owned(),
-        "syncval_submit_time_validation = true".to_owned(),
+         VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT",
+        "validate_sync = true",
+        "syncval_submit_time_validation = true",
+        // Without it newer ones do not look at what kernels read and write.
+        "syncval_shader_accesses_heuristic = true",
     ];
     let lines = lines.map(|line| format!("khronos_validation.{line}\n"));
     std::fs::write(&settings, lines.concat()).unwrap();
-    let tests = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["replay::replayed_programs", "replay::replayed_and_tracked"])
-        .env("VK_INSTANCE_LAYERS", LAYER)
-        .env("VK_LAYER_SETTINGS_PATH", &settings)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&tests.stdout);
-    assert!(printed.contains("2 passed"), "{printed}");
-    let log = std::fs::read_to_string(&log)
-        .unwrap_or_else(|error| panic!("{LAYER} has written nothing, is it installed? {error}"));
-    for active in ["Validation Layer Active", "SYNCHRONIZATION_VALIDATION"] {
-        assert!(log.contains(active), "no {active} in {log}");
+    for name in [
+        "replay::replayed_programs_see_what_came_before",
+        "replay::replayed_and_tracked_programs_are_the_same",
+        "replay::programs_are_replayed_together",
+        "replay::a_program_may_be_dropped_while_it_is_replayed",
+    ] {
+        let test = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--test-threads=1"])
+            .env("VK_INSTANCE_LAYERS", LAYER)
+            .env("VK_LAYER_SETTINGS_PATH", &settings)
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&test.stdout);
+        assert!(log.contains("1 passed"), "{name}: {log}");
+        for active in ["Validation Layer Active", "SYNCHRONIZATION_VALIDATION"] {
+            assert!(
+                log.contains(active),
+                "{LAYER} is not there, or no {active}: {log}"
+            );
+        }
+        let broken = |line: &&str| line.contains("SYNC-HAZARD") || line.contains("VUID-");
+        let broken: Vec<&str> = log.lines().filter(broken).collect();
+        assert!(broken.is_empty(), "{name}: {}", broken.join("\n"));
     }
-    let broken = |line: &&str| line.contains("SYNC-HAZARD") || line.contains("VUID-");
-    let broken: Vec<&str> = log.lines().filter(broken).collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }

@@ -99,7 +99,7 @@ fn what_is_known_is_used_without_a_run() {
         assert!(gpu.kernels().contains("tiled lanes=2"), "{}", gpu.kernels());
     }
     let gpu = open_tuned(Tune::Never, &[other]);
-    assert_eq!(gpu.variants(), Variants::usual(gpu.info()));
+    assert_eq!(gpu.variants(), Variants::usual(gpu.is_serial()));
     assert_eq!(gpu.choice().origin, ChosenBy::Usual);
 }
 

@@ -1,0 +1,98 @@
+use std::time::Duration;
+
+use paligemma_model::{ModelError, PaliGemma, Session};
+
+/// Submissions that are under way while the token of the one before them is not known.
+const AHEAD: usize = 2;
+/// A step that takes no longer is begun ahead.
+const SHORT_STEP: Duration = Duration::from_millis(50);
+/// Steps that take no longer together are submitted at once: their tokens come together, too.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+/// How far ahead steps are submitted, and how many at once, by how long they take.
+///
+/// Where a step takes long, waiting for its token costs little beside it, and a step that turns out
+/// not to be wanted costs much. Where it is short, the GPU must not wait for the CPU, and what every
+/// submission costs is shared by several steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    ahead: usize,
+    at_once: usize,
+}
+
+impl Pace {
+    /// Of steps of which nothing is known.
+    pub(crate) fn new() -> Self {
+        Self {
+            ahead: 0,
+            at_once: 1,
+        }
+    }
+
+    /// Submits what is to be under way before the next token is waited for; of steps in all there are no
+    /// more than `wanted`, and one if nothing is under way. `steer` is called before each submission.
+    pub(crate) fn submit<E: From<ModelError>>(
+        &self,
+        session: &mut Session,
+        model: &PaliGemma,
+        wanted: usize,
+        mut steer: impl FnMut(&Session) -> Result<(), E>,
+    ) -> Result<(), E> {
+        loop {
+            let none = session.under_way() == 0;
+            let left = wanted.max(1).saturating_sub(session.under_way());
+            let at_once = self.at_once(session);
+            let steps = at_once.min(left).min(session.room());
+            // Several at once are as far ahead with fewer submissions.
+            let ahead = self.ahead.min(if at_once > 1 { 1 } else { AHEAD });
+            let is_wanted = none || session.submissions_under_way() <= ahead;
+            if !is_wanted || steps == 0 || !session.may_submit() {
+                return Ok(());
+            }
+            steer(session)?;
+            session.submit_some(model, steps)?;
+        }
+    }
+
+    /// Steps of a submission, if as many are left.
+    pub(crate) fn at_once(&self, session: &Session) -> usize {
+        self.at_once.min(session.steps_at_once())
+    }
+
+    /// So long it took until so many steps came back.
+    pub(crate) fn took(&mut self, time: Duration, steps: usize) {
+        let step = time / u32::try_from(steps.max(1)).unwrap_or(u32::MAX);
+        self.ahead = if step > SHORT_STEP { 0 } else { AHEAD };
+        let at_once = AT_ONCE.as_nanos() / step.as_nanos().max(1);
+        self.at_once = usize::try_from(at_once).unwrap_or(usize::MAX).max(1);
+    }
+
+    /// Nothing ahead, and one at a time: each depends on what is found before it.
+    pub(crate) fn wait(&mut self) {
+        *self = Self::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(milliseconds: u64, steps: usize) -> [usize; 2] {
+        let mut pace = Pace::new();
+        pace.took(Duration::from_millis(milliseconds), steps);
+        [pace.ahead, pace.at_once]
+    }
+
+    #[test]
+    fn short_steps_are_submitted_ahead_and_together() {
+        assert_eq!(after(60, 1), [0, 1]);
+        assert_eq!(after(40, 1), [AHEAD, 1]);
+        assert_eq!(after(10, 1), [AHEAD, 2]);
+        // What counts is a step.
+        assert_eq!(after(40, 4), [AHEAD, 2]);
+        assert_eq!(after(240, 4), [0, 1]);
+        // No time at all is no error.
+        assert!(after(0, 1)[1] > 1000);
+        assert_eq!(after(10, 0), [AHEAD, 2]);
+    }
+}

@@ -41,7 +41,7 @@ failed=0
 step() { # name, command …
   local name="$1" begun="$SECONDS"
   shift
-  if { echo "\$ $*"; timeout "$limit" "$@"; } >"$out/$name.txt" 2>&1; then
+  if { echo "\$ $(basename "$1") ${*:2}"; timeout "$limit" "$@"; } >"$out/$name.txt" 2>&1; then
     echo "$name: $((SECONDS - begun)) s"
   else
     echo "$name: failed, see $out/$name.txt" >&2

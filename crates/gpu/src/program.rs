@@ -9,8 +9,9 @@ use crate::replay::Replay;
 use crate::shader::{Binding, Shader};
 use crate::tensor::{Indices, Tensor};
 
-/// Multiply-adds after which work is handed to the driver: short slices keep a browser's frames
-/// smooth and stay far from the time at which drivers kill a submission. A kernel that would do
+/// Most multiply-adds after which work is handed to the driver: short slices keep a browser's frames
+/// smooth and stay far from the time at which drivers kill a submission. Once it is known how slow an
+/// adapter is there are fewer: see [`Gpu::compute`]. A kernel that would do
 /// more in one dispatch is recorded in stretches of rows.
 pub(crate) const SLICE: u64 = 20_000_000_000;
 
@@ -62,6 +63,16 @@ pub(crate) struct Bound {
     pub(crate) kind: Binding,
     pub(crate) buffer: Buffer,
     pub(crate) bytes: std::ops::Range<u64>,
+}
+
+impl Step {
+    /// Multiply-adds.
+    pub(crate) fn cost(&self) -> u64 {
+        match self {
+            Self::Dispatch { cost, .. } => *cost,
+            Self::Copy { .. } => 0,
+        }
+    }
 }
 
 impl Program {

@@ -1,11 +1,35 @@
 //! Handing recorded work to the GPU.
 
+use web_time::{Duration, Instant};
+
 use crate::device::Gpu;
-use crate::program::{Program, Step};
+use crate::error::GpuError;
+use crate::program::{Program, SLICE, Step};
 use crate::readback::Readback;
 use crate::tensor::Indices;
 
+/// So long a slice is to take: a screen that waits for it misses two frames.
+const SLICE_TIME: Duration = Duration::from_millis(32);
+/// Multiply-adds of a slice that is worth a submission of its own, however slow an adapter is.
+const LEAST_SLICE: u64 = 1_000_000_000;
+
 impl Gpu {
+    /// Hands a program to the GPU, and waits until all is done that was. What that takes says how much
+    /// work is handed over at a time from then on: slow adapters get shorter slices.
+    ///
+    /// # Errors
+    /// A lost device, or an earlier error that came to light.
+    pub async fn compute(&self, program: &Program) -> Result<(), GpuError> {
+        let begun = Instant::now();
+        self.submit(program);
+        self.finish().await?;
+        let cost = program.steps.iter().map(Step::cost).sum();
+        self.0
+            .slice
+            .set(slice_for(self.0.slice.get(), cost, begun.elapsed()));
+        Ok(())
+    }
+
     /// Hands a program to the GPU, in slices; returns without waiting.
     pub fn submit(&self, program: &Program) {
         self.submit_slices(&[program], None);
@@ -70,6 +94,17 @@ impl Gpu {
     }
 }
 
+/// Multiply-adds that take as long as a slice is to take, if so many took so long; as before, where too
+/// few were done to tell.
+fn slice_for(before: u64, multiply_adds: u64, took: Duration) -> u64 {
+    if multiply_adds < LEAST_SLICE {
+        return before;
+    }
+    let slices = took.as_secs_f64() / SLICE_TIME.as_secs_f64();
+    let slice = multiply_adds as f64 / slices.max(1e-9);
+    (slice as u64).clamp(LEAST_SLICE, SLICE)
+}
+
 /// Something that was submitted and may be waited for.
 #[derive(Clone, Debug)]
 pub struct Submission(pub(crate) Option<wgpu::SubmissionIndex>);
@@ -103,4 +138,24 @@ pub(crate) fn run(pass: &mut wgpu::ComputePass<'_>, step: &Step) -> u64 {
     pass.set_bind_group(0, bind_group, &[]);
     pass.dispatch_workgroups(*x, *y, *z);
     *cost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_as_short_as_the_adapter_is_slow() {
+        let after = |multiply_adds, milliseconds| {
+            slice_for(7, multiply_adds, Duration::from_millis(milliseconds))
+        };
+        // 200 * 10^9 multiply-adds a second, as many laptops make.
+        assert_eq!(after(100_000_000_000, 500), 6_400_000_000);
+        // Fast ones get no more than before anything was known, slow ones no less than pays.
+        assert_eq!(after(100_000_000_000, 5), SLICE);
+        assert_eq!(after(100_000_000_000, 0), SLICE);
+        assert_eq!(after(100_000_000_000, 100_000), LEAST_SLICE);
+        // A little that took long says nothing.
+        assert_eq!(after(LEAST_SLICE - 1, 5000), 7);
+    }
 }

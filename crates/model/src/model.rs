@@ -173,8 +173,7 @@ impl PaliGemma {
             &features,
             taps,
         )?;
-        gpu.submit(&recorder.finish()?);
-        gpu.finish().await?;
+        gpu.compute(&recorder.finish()?).await?;
         Ok(ImageFeatures(features))
     }
 }

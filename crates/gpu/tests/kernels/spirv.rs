@@ -115,6 +115,21 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
         let narrow = loads.iter().filter(|bytes| **bytes < 16).count();
         assert!(narrow <= 3, "{name}: {loads:?}");
     }
+    // What GPUs get unless they are faster with another: four of x, and of weights what an invocation
+    // multiplies with that, 8 bytes of q4 or 16 of q8, beside what its neighbours read.
+    for (name, weights) in [
+        ("matvec_fours_q4_wide", 8),
+        ("matvec_geglu_fours_q4_wide", 8),
+        ("matvec_fours_q8_wide", 16),
+    ] {
+        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
+        let loads = loads(&instructions(&words));
+        let of = |size: u32| loads.iter().filter(|bytes| **bytes == size).count();
+        let wide = if weights == 16 { 5 } else { 4 };
+        assert!(of(16) >= wide && of(weights) >= 1, "{name}: {loads:?}");
+        // A scale, a bias, and what y held.
+        assert!(loads.len() - of(16) - of(8) <= 7, "{name}: {loads:?}");
+    }
     // Of bytes the row is one load for 16 of them, and serves four rows of weights, each of which has a scale
     // of its own.
     for (name, x) in [
@@ -141,10 +156,19 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
 
 #[test]
 fn indices_are_clamped_only_where_they_are_checked() {
-    for name in ["matmul_tiled_q4", "matvec_q4_wide", "attention_kv16"] {
+    for name in [
+        "matmul_tiled_q4",
+        "matvec_q4_wide",
+        "matvec_fours_q4_wide",
+        "attention_sixteens_kv16",
+        "decode_attention_kv16",
+        "attention_kv16",
+    ] {
         let counts = [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict]
             .map(|policy| clamps(&instructions(&words(shader(name), policy))));
-        // `min` of the shader's own is there in both.
         assert!(counts[0] < counts[1], "{name}: {counts:?}");
+        // What is left are the kernel's own, of which some may be of floats.
+        let own = shader(name).source.matches("min(").count();
+        assert!(counts[0] <= own, "{name}: {counts:?} of {own}");
     }
 }

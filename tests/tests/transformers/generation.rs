@@ -82,15 +82,14 @@ fn a_token_allocates_nothing_on_the_gpu() {
         };
         let mut engine = load("pg2_gqa", options, true);
         let expected = Expected::read("pg2_gqa", "single");
-        // The first makes the session, which the others use.
-        let made = [8, 8, 40].map(|count| {
+        let made = [8, 40].map(|count| {
             let before = engine.allocations();
             let ids = generate(&mut engine, &expected, count);
             assert_eq!(ids, expected.ids("generated_ids")[..count]);
             engine.allocations() - before
         });
-        assert!(made[0] > made[1] && made[1] > 0, "{made:?}");
-        assert_eq!(made[1], made[2]);
+        assert!(made[0] > 0);
+        assert_eq!(made[0], made[1]);
     }
 }
 

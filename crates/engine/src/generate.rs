@@ -1,6 +1,5 @@
 use paligemma_model::{Neighbours, PaliGemma, Picking, Scored, Session, Steering};
 use paligemma_processor::{Detection, detections};
-use web_time::Instant;
 
 use crate::answer::{CancelToken, Event, Stopped};
 use crate::engine::{Engine, Prompt, RunRequest};
@@ -242,7 +241,6 @@ impl Engine {
             if generated >= request.max_new_tokens || is_full {
                 return Ok(Stopped::Length);
             }
-            let begun = Instant::now();
             let wanted = request.max_new_tokens.saturating_sub(generated);
             pace.submit(session, &self.model, wanted, |session| {
                 let step = generated + session.under_way();
@@ -251,10 +249,9 @@ impl Engine {
             let awaited = session.awaited();
             session.take(&self.model).await?;
             guide.read += 1;
+            pace.came_back(awaited);
             if guide.needs_the_last_token() {
                 pace.wait();
-            } else if let Some(steps) = awaited {
-                pace.took(begun.elapsed(), steps);
             }
         }
         Ok(Stopped::Length)

@@ -42,6 +42,8 @@ mod pace;
 mod picture;
 mod pipeline;
 mod random;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tiny;
 
 pub use answer::{Answer, CancelToken, Event, Stopped, Timings};
 pub use attention::{AttentionMaps, AttentionRequest, Focus, Heat};

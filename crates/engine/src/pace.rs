@@ -1,6 +1,5 @@
-use std::time::Duration;
-
 use paligemma_model::{ModelError, PaliGemma, Session};
+use web_time::{Duration, Instant};
 
 /// Submissions that are under way while the token of the one before them is not known.
 const AHEAD: usize = 2;
@@ -18,26 +17,37 @@ const AT_ONCE: Duration = Duration::from_millis(20);
 pub(crate) struct Pace {
     ahead: usize,
     at_once: usize,
+    /// When the GPU began with what is waited for, or a little later.
+    begun: Instant,
+    /// When the last submission came back.
+    back: Instant,
 }
 
 impl Pace {
     /// Of steps of which nothing is known.
     pub(crate) fn new() -> Self {
+        let now = Instant::now();
         Self {
             ahead: 0,
             at_once: 1,
+            begun: now,
+            back: now,
         }
     }
 
     /// Submits what is to be under way before the next token is waited for; of steps in all there are no
     /// more than `wanted`, and one if nothing is under way. `steer` is called before each submission.
     pub(crate) fn submit<E: From<ModelError>>(
-        &self,
+        &mut self,
         session: &mut Session,
         model: &PaliGemma,
         wanted: usize,
         mut steer: impl FnMut(&Session) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.begun = match session.submissions_under_way() {
+            0 => Instant::now(),
+            _ => self.back,
+        };
         loop {
             let none = session.under_way() == 0;
             let left = wanted.max(1).saturating_sub(session.under_way());
@@ -59,8 +69,15 @@ impl Pace {
         self.at_once.min(session.steps_at_once())
     }
 
-    /// So long it took until so many steps came back.
-    pub(crate) fn took(&mut self, time: Duration, steps: usize) {
+    /// A step was taken; if it was awaited, with so many others.
+    pub(crate) fn came_back(&mut self, awaited: Option<usize>) {
+        if let Some(steps) = awaited {
+            self.took(self.begun.elapsed(), steps);
+            self.back = Instant::now();
+        }
+    }
+
+    fn took(&mut self, time: Duration, steps: usize) {
         let step = time / u32::try_from(steps.max(1)).unwrap_or(u32::MAX);
         self.ahead = if step > SHORT_STEP { 0 } else { AHEAD };
         let at_once = AT_ONCE.as_nanos() / step.as_nanos().max(1);
@@ -73,9 +90,15 @@ impl Pace {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
+    use paligemma_checkpoint::Recipe;
+    use paligemma_gpu::{Gpu, GpuOptions};
+    use paligemma_model::{ModelOptions, Scored};
+    use pollster::block_on;
+
     use super::*;
+    use crate::tiny::tiny;
 
     fn after(milliseconds: u64, steps: usize) -> [usize; 2] {
         let mut pace = Pace::new();
@@ -94,5 +117,58 @@ mod tests {
         // No time at all is no error.
         assert!(after(0, 1)[1] > 1000);
         assert_eq!(after(10, 0), [AHEAD, 2]);
+    }
+
+    /// Several steps in a submission find what they find one by one, and the session stands after
+    /// those that were taken, wherever the others are forgotten.
+    #[test]
+    fn steps_submitted_together_are_the_same_steps() {
+        for replays in [false, true] {
+            let gpu = GpuOptions {
+                replays: Some(replays),
+                ..GpuOptions::default()
+            };
+            let gpu = block_on(Gpu::open(&gpu)).expect("a GPU");
+            let options = ModelOptions {
+                recipe: Some(Recipe::Q4),
+                ..ModelOptions::default()
+            };
+            let model = block_on(PaliGemma::made_up(&gpu, tiny(), &options, &mut |_| ()));
+            let model = model.expect("a model");
+            let mut session = Session::new(&model, 64, usize::MAX).expect("a session");
+            session.assume(&model, 4).expect("a position");
+            let one = |session: &mut Session| -> Scored {
+                block_on(session.decode(&model)).expect("a token");
+                session.found()[0]
+            };
+            let stand = |session: &mut Session| {
+                session.stand(&model, 4).expect("a position");
+                session.put(&model, 7).expect("a token");
+            };
+            stand(&mut session);
+            let wanted: Vec<Scored> = (0..12).map(|_| one(&mut session)).collect();
+            for taken in 0..=11 {
+                stand(&mut session);
+                assert_eq!(one(&mut session), wanted[0]);
+                for steps in [4, 3, 4] {
+                    session.submit_some(&model, steps).expect("room");
+                }
+                assert!(!session.may_submit());
+                for want in &wanted[1..=taken] {
+                    block_on(session.take(&model)).expect("a token");
+                    assert_eq!(session.found(), [*want]);
+                }
+                assert_eq!(session.under_way(), 11 - taken);
+                session.forget_ahead(&model).expect("a session");
+                assert_eq!(session.room(), session.capacity() - 5 - taken);
+                if let Some(next) = wanted.get(taken + 1) {
+                    assert_eq!(one(&mut session), *next, "after {taken}");
+                }
+            }
+            for refused in [0, 5] {
+                assert!(session.submit_some(&model, refused).is_err());
+            }
+            assert_eq!(session.is_replayed(), gpu.replays());
+        }
     }
 }

@@ -121,13 +121,15 @@ impl Attention {
     /// What the kernels are told when they are compiled: nothing is left in them of a soft cap that a
     /// model does not have.
     pub(crate) fn constants(self) -> Vec<(&'static str, f64)> {
-        self.soft_cap.map(constant_of_cap).into_iter().collect()
+        constant_of_cap(self.soft_cap).into_iter().collect()
     }
 }
 
 /// See [`Attention::constants`].
-pub(crate) fn constant_of_cap(cap: f32) -> (&'static str, f64) {
-    ("4", f64::from(cap))
+pub(crate) fn constant_of_cap(cap: Option<f32>) -> Option<(&'static str, f64)> {
+    // What is infinite bounds nothing, and browsers refuse it.
+    let cap = cap.filter(|cap| cap.is_finite())?;
+    Some(("4", f64::from(cap)))
 }
 
 impl Gpu {
@@ -262,7 +264,7 @@ impl Recorder {
             return self.misfit(shader, &all, format!("{how:?}"));
         }
         let cost_of_a_row = 2 * y.columns() as u64 * cache.capacity as u64;
-        let at_once = stretch(rows, cost_of_a_row);
+        let at_once = stretch(rows, cost_of_a_row, self.gpu.stretch_cost());
         for first in (0..rows).step_by(at_once) {
             let count = at_once.min(rows - first);
             let params = AttentionParams {
@@ -348,5 +350,19 @@ impl Recorder {
             [written as u64, heads as u64, 1],
             2 * (y.rows() * y.columns() * cache.head_dim) as u64,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// WebGPU throws at a constant that is no finite number.
+    #[test]
+    fn a_cap_that_bounds_nothing_is_none() {
+        assert_eq!(constant_of_cap(Some(50.0)), Some(("4", 50.0)));
+        for nothing in [None, Some(f32::INFINITY), Some(f32::NAN)] {
+            assert_eq!(constant_of_cap(nothing), None);
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Recorder {
         // Whole pictures, so many that a binding can begin with the next one, and no more
         // workgroups a dimension than a dispatch may have.
         let most = (65_535 * 8) / pixels_of_one.max(1) / 8 * 8;
-        let at_once = stretch(pictures, cost_of_one).min(most);
+        let at_once = stretch(pictures, cost_of_one, self.gpu.stretch_cost()).min(most);
         if pictures > at_once {
             if at_once == 0 {
                 let detail = format!("{pixels_of_one} pixels a picture");

@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) allocations: Cell<u64>,
     /// Multiply-adds after which work is handed to the driver.
     pub(crate) slice: Cell<u64>,
+    /// [`Gpu::compute`] has been through once.
+    pub(crate) computed: Cell<bool>,
     pub(crate) variants: Cell<Variants>,
     /// Kernels that are for adapters that compute on the CPU are used.
     pub(crate) serial: Cell<bool>,
@@ -89,11 +91,11 @@ pub(crate) struct Shared {
     pub(crate) profile: RefCell<Option<Profile>>,
 }
 
-/// Shader name and the bits of its constants.
-type PipelineKey = (&'static str, Vec<u64>);
+/// Shader name, and of its constants their ids and bits.
+type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
 
 pub(crate) fn key(shader: &Shader, constants: &Constants) -> PipelineKey {
-    let bits = constants.iter().map(|(_, value)| value.to_bits());
+    let bits = constants.iter().map(|(id, value)| (*id, value.to_bits()));
     (shader.name, bits.collect())
 }
 
@@ -255,6 +257,7 @@ impl Gpu {
             replayed: Cell::new(0),
             allocations: Cell::new(0),
             slice: Cell::new(SLICE),
+            computed: Cell::new(false),
             #[cfg(target_arch = "wasm32")]
             prepared: RefCell::default(),
             trouble,

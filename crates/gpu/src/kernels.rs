@@ -102,7 +102,7 @@ impl Recorder {
             );
         }
         let cost_of_a_row = w.rows() as u64 * w.columns() as u64;
-        let at_once = stretch(rows, cost_of_a_row);
+        let at_once = stretch(rows, cost_of_a_row, self.gpu.stretch_cost());
         if rows > at_once {
             for start in (0..rows).step_by(at_once) {
                 let part = start..(start + at_once).min(rows);

@@ -107,7 +107,7 @@ impl Gpu {
         let mut needed: Vec<Prepared> = others.into_iter().map(|it| (it, None)).collect();
         // The vision tower's has no cap.
         needed.push((self.attention(CachePrecision::F32).0, None));
-        let cap = soft_cap.map(constant_of_cap);
+        let cap = constant_of_cap(soft_cap);
         if cap.is_some() || cache != CachePrecision::F32 {
             needed.push((self.attention(cache).0, cap));
         }

@@ -119,9 +119,7 @@ impl Gpu {
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;
-            while spent < self.0.slice.get()
-                && let Some(step) = steps.next()
-            {
+            while let Some(step) = steps.next_if(|step| step.fits(spent, self.0.slice.get())) {
                 let Some(kernel) = kernel(step) else {
                     copy(&mut encoder, step);
                     continue;

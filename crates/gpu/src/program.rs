@@ -15,10 +15,10 @@ use crate::tensor::{Indices, Tensor};
 /// more in one dispatch is recorded in stretches of rows.
 pub(crate) const SLICE: u64 = 20_000_000_000;
 
-/// Rows of a stretch so that none costs more than [`SLICE`]: whole tiles of 32, which also begin
+/// Rows of a stretch so that none costs more than a slice: whole tiles of 32, which also begin
 /// where a binding can.
-pub(crate) fn stretch(rows: usize, cost_of_a_row: u64) -> usize {
-    let most = usize::try_from(SLICE / cost_of_a_row.max(1)).unwrap_or(usize::MAX);
+pub(crate) fn stretch(rows: usize, cost_of_a_row: u64, slice: u64) -> usize {
+    let most = usize::try_from(slice / cost_of_a_row.max(1)).unwrap_or(usize::MAX);
     (most / 32 * 32).clamp(32, rows.max(32))
 }
 
@@ -72,6 +72,11 @@ impl Step {
             Self::Dispatch { cost, .. } => *cost,
             Self::Copy { .. } => 0,
         }
+    }
+
+    /// It goes into a slice that has cost so much: into an empty one whatever it costs.
+    pub(crate) fn fits(&self, spent: u64, slice: u64) -> bool {
+        spent == 0 || spent.saturating_add(self.cost()) <= slice
     }
 }
 
@@ -372,12 +377,15 @@ mod tests {
             (4_096, attention_896),
             (260, 16_384 * 2_048),
         ] {
-            let at_once = stretch(rows, row);
+            let at_once = stretch(rows, row, SLICE);
             assert!(at_once as u64 * row <= SLICE, "{rows} of {row}");
             assert!(at_once == rows || at_once.is_multiple_of(32));
         }
-        assert_eq!(stretch(4_352, gate_28b), 96);
-        assert_eq!(stretch(100, 1), 100);
-        assert_eq!(stretch(1, u64::MAX), 32);
+        assert_eq!(stretch(4_352, gate_28b, SLICE), 96);
+        assert_eq!(stretch(100, 1, SLICE), 100);
+        assert_eq!(stretch(1, u64::MAX, SLICE), 32);
+        // Half of that where half fits.
+        assert_eq!(stretch(4_352, gate_28b, SLICE / 2), 32);
+        assert_eq!(stretch(4_352, gate_28b / 4, SLICE / 2), 224);
     }
 }

@@ -23,11 +23,20 @@ impl Gpu {
         let begun = Instant::now();
         self.submit(program);
         self.finish().await?;
-        let cost = program.steps.iter().map(Step::cost).sum();
-        self.0
-            .slice
-            .set(slice_for(self.0.slice.get(), cost, begun.elapsed()));
+        let took = begun.elapsed();
+        // An adapter that computes on the CPU keeps no screen waiting. The first time may be that of
+        // compilers.
+        if !self.is_serial() && self.0.computed.replace(true) {
+            let cost = program.steps.iter().map(Step::cost).sum();
+            let slice = &self.0.slice;
+            slice.set(slice_for(slice.get(), cost, took));
+        }
         Ok(())
+    }
+
+    /// Most multiply-adds of a dispatch that is recorded from now on.
+    pub(crate) fn stretch_cost(&self) -> u64 {
+        self.0.slice.get().clamp(LEAST_SLICE, SLICE)
     }
 
     /// Hands a program to the GPU, in slices; returns without waiting.
@@ -68,21 +77,20 @@ impl Gpu {
             false => program.steps.as_slice(),
         });
         let mut steps = steps.chain(last).peekable();
+        let slice = self.0.slice.get();
         while steps.peek().is_some() {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut spent = 0;
-            while spent < self.0.slice.get()
-                && let Some(step) = steps.next()
-            {
+            while let Some(step) = steps.next_if(|step| step.fits(spent, slice)) {
                 match step {
                     copy_step @ Step::Copy { .. } => copy(&mut encoder, copy_step),
                     dispatch @ Step::Dispatch { .. } => {
                         let mut pass = encoder.begin_compute_pass(&Default::default());
                         spent += run(&mut pass, dispatch);
-                        while spent < self.0.slice.get()
-                            && let Some(next) =
-                                steps.next_if(|step| matches!(step, Step::Dispatch { .. }))
-                        {
+                        let more = |spent, step: &&Step| {
+                            matches!(step, Step::Dispatch { .. }) && step.fits(spent, slice)
+                        };
+                        while let Some(next) = steps.next_if(|step| more(spent, step)) {
                             spent += run(&mut pass, next);
                         }
                     }

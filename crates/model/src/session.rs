@@ -236,7 +236,12 @@ impl Session {
         if self.under_way.is_empty() {
             return Ok(());
         }
-        let ahead = self.under_way.clear();
+        self.stand_back(model, 0)
+    }
+
+    /// Forgets what is under way and so many positions of what is not.
+    fn stand_back(&mut self, model: &PaliGemma, positions: usize) -> Result<(), ModelError> {
+        let ahead = self.under_way.clear() + positions;
         self.position = self.position.saturating_sub(ahead);
         let span = [self.position as u32, self.prefix as u32];
         model.gpu.write_indices(&self.memory.span, &span)?;
@@ -403,8 +408,7 @@ impl Session {
                 Ok(id)
             }
             _ => {
-                self.position = self.position.saturating_sub(step.positions);
-                self.forget_ahead(model)?;
+                self.stand_back(model, step.positions)?;
                 Err(ModelError::NotANumber)
             }
         }

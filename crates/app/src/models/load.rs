@@ -30,6 +30,7 @@ impl Models {
                 if problem.kind == ProblemKind::Damaged && present.is_demo && repair =>
             {
                 if self.is_load_turn(turn) {
+                    self.inner.update_value(|inner| inner.load_id = None);
                     self.mend_demo(present.clone());
                 }
             }
@@ -48,14 +49,9 @@ impl Models {
         self.inner.update_value(|inner| inner.load_id = Some(id));
     }
 
-    /// Loads the present model once more, if it is loaded or being loaded. One that still comes from
-    /// a server is loaded after that anyway.
+    /// Loads the present model once more, if it is loaded, being loaded, or could not be. One that
+    /// still comes from a server is loaded after that anyway.
     pub(super) fn reload(self) {
-        let is_loaded = |engine: &EngineState| matches!(engine, EngineState::Ready(_));
-        let is_loading = self.inner.with_value(|inner| inner.load_id.is_some());
-        if !is_loading && !self.page.engine.with_untracked(is_loaded) {
-            return;
-        }
         let Some(present) = self.present.get_untracked() else {
             return;
         };
@@ -63,6 +59,19 @@ impl Models {
             .library
             .with_untracked(|library| is_here(&present, library.as_ref()));
         if !is_here {
+            return;
+        }
+        if self
+            .page
+            .engine
+            .with_untracked(|engine| matches!(engine, EngineState::Failed(_)))
+        {
+            self.try_again();
+            return;
+        }
+        let is_loaded = |engine: &EngineState| matches!(engine, EngineState::Ready(_));
+        let is_loading = self.inner.with_value(|inner| inner.load_id.is_some());
+        if !is_loading && !self.page.engine.with_untracked(is_loaded) {
             return;
         }
         if present.key.is_some() {

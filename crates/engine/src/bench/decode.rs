@@ -27,13 +27,10 @@ impl Run<'_> {
             self.gpu.finish().await?;
             let started = Instant::now();
             for left in (1..=tokens).rev() {
-                let begun = Instant::now();
                 pace.submit(&mut session, self.model, left, |_| Ok::<_, EngineError>(()))?;
                 let awaited = session.awaited();
                 session.take(self.model).await?;
-                if let Some(steps) = awaited {
-                    pace.took(begun.elapsed(), steps);
-                }
+                pace.came_back(awaited);
             }
             all.push(milliseconds(started) / tokens as f64);
             // By itself: with steps under way a driver may let the next one wait.

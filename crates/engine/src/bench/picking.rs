@@ -22,31 +22,13 @@ pub(super) fn picks_token(kernel: &str) -> bool {
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
-    use paligemma_checkpoint::{Config, Recipe};
+    use paligemma_checkpoint::Recipe;
     use paligemma_gpu::{Gpu, GpuOptions};
     use paligemma_model::{ModelOptions, PaliGemma, PickOne, Picking, Sampling, Session};
     use pollster::block_on;
-    use serde_json::json;
 
     use super::picks_token;
-
-    /// Two layers of Gemma 2, small enough for any machine.
-    fn tiny() -> Config {
-        let config = json!({
-            "model_type": "paligemma", "image_token_index": 1000,
-            "text_config": {
-                "model_type": "gemma2", "vocab_size": 1000, "hidden_size": 64,
-                "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-                "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512
-            },
-            "vision_config": {
-                "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48,
-                "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14,
-                "image_size": 28
-            }
-        });
-        Config::from_json(config.to_string().as_bytes(), None).expect("a configuration")
-    }
+    use crate::tiny::tiny;
 
     /// However a token is picked, what is not listed is what makes logits: seven kernels a layer
     /// or, on a GPU, eight; look-up, norm and head.

@@ -64,9 +64,7 @@ impl Gpu {
         while steps.peek().is_some() {
             let mut slice = Slice::begin(&hal, &queue)?;
             let mut spent = 0;
-            while spent < self.0.slice.get()
-                && let Some(step) = steps.next()
-            {
+            while let Some(step) = steps.next_if(|step| step.fits(spent, self.0.slice.get())) {
                 slice.wait_if_needed(step);
                 match step {
                     Step::Dispatch {

@@ -37,7 +37,7 @@ pub(super) fn Report(
         view! {
             <details id="speed-kernels" class="speed-kernels">
                 <summary>"Single kernels"</summary>
-                <p>
+                <p class="small">
                     "Browsers round times to about 0.1 ms. What takes less is right on average only: \
                      trust what was dispatched many times."
                 </p>

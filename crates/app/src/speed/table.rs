@@ -33,18 +33,6 @@ pub(super) fn Report(
     let warning = measured
         .warning
         .map(|warning| view! { <p class="speed-warning">{warning}</p> });
-    let kernels = (!measured.kernels.is_empty()).then(|| {
-        view! {
-            <details id="speed-kernels" class="speed-kernels">
-                <summary>"Single kernels"</summary>
-                <p class="small">
-                    "Browsers round times to about 0.1 ms. What takes less is right on average only: \
-                     trust what was dispatched many times."
-                </p>
-                <pre tabindex="0">{measured.kernels}</pre>
-            </details>
-        }
-    });
     view! {
         {warning}
         <table id="speed-table">
@@ -58,7 +46,6 @@ pub(super) fn Report(
                 <tbody>{rows.collect_view()}</tbody>
         </table>
         <dl id="speed-facts" class="speed-facts">{facts.collect_view()}</dl>
-        {kernels}
         <div class="speed-copy">
             <CopyButton label="Copy as text" text=Signal::stored(measured.text) />
             <CopyButton label="Copy as JSON" text=Signal::stored(measured.json) />

@@ -116,8 +116,6 @@ fn kind(kind: engine::ErrorKind) -> ProblemKind {
 
 pub(super) fn load_options(options: &LoadOptions) -> engine::LoadOptions {
     let mut loading = engine::LoadOptions::default();
-    // Whoever asks how fast the model is asks later.
-    loading.gpu.timestamps = true;
     loading.gpu.tuning = tuned::options(&options.tuned);
     loading.model.cache = options.cache.map(cache_precision);
     loading

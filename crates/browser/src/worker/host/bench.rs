@@ -89,7 +89,6 @@ impl<C: Connect + 'static> Shared<C> {
         let mut gpu = GpuOptions::default();
         // It is part of what is measured, once the model is there.
         gpu.tuning.tune = Tune::Never;
-        gpu.timestamps = true;
         let cache = of.cache.map(convert::cache_precision);
         let bench = Bench::made_up(shape, None, &Recipe::Q4, cache, &gpu, &mut |_, _| ()).await;
         let bench = bench.map_err(|error| problem(&error))?;
@@ -116,7 +115,6 @@ fn options() -> BenchOptions {
     BenchOptions {
         runs: 3,
         tokens: 16,
-        profile: true,
         tune: true,
         ..BenchOptions::default()
     }
@@ -154,7 +152,6 @@ fn words(report: &BenchReport) -> Measured {
                 note: line.note,
             })
             .collect(),
-        kernels: report.kernels().trim().to_owned(),
         text: report.to_string(),
         // Plain numbers and strings, of which JSON refuses none.
         json: serde_json::to_string_pretty(report).unwrap_or_default(),

@@ -92,13 +92,12 @@ impl Pace {
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
-    use paligemma_checkpoint::Recipe;
-    use paligemma_gpu::{Gpu, GpuOptions};
-    use paligemma_model::{ModelOptions, Scored};
+    use paligemma_gpu::GpuOptions;
+    use paligemma_model::Scored;
     use pollster::block_on;
 
     use super::*;
-    use crate::tiny::tiny;
+    use crate::tiny::made_up;
 
     fn after(milliseconds: u64, steps: usize) -> [usize; 2] {
         let mut pace = Pace::new();
@@ -128,13 +127,7 @@ mod tests {
                 replays: Some(replays),
                 ..GpuOptions::default()
             };
-            let gpu = block_on(Gpu::open(&gpu)).expect("a GPU");
-            let options = ModelOptions {
-                recipe: Some(Recipe::Q4),
-                ..ModelOptions::default()
-            };
-            let model = block_on(PaliGemma::made_up(&gpu, tiny(), &options, &mut |_| ()));
-            let model = model.expect("a model");
+            let (gpu, model) = made_up(&gpu);
             let mut session = Session::new(&model, 64, usize::MAX).expect("a session");
             session.assume(&model, 4).expect("a position");
             let one = |session: &mut Session| -> Scored {

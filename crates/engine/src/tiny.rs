@@ -1,10 +1,24 @@
 //! A model for tests.
 
-use paligemma_checkpoint::Config;
+use paligemma_checkpoint::{Config, Recipe};
+use paligemma_gpu::{Gpu, GpuOptions};
+use paligemma_model::{ModelOptions, PaliGemma};
+use pollster::block_on;
 use serde_json::json;
 
+/// A GPU, and the model of `tiny` made up on it in q4.
+pub(crate) fn made_up(gpu: &GpuOptions) -> (Gpu, PaliGemma) {
+    let gpu = block_on(Gpu::open(gpu)).expect("a GPU");
+    let options = ModelOptions {
+        recipe: Some(Recipe::Q4),
+        ..ModelOptions::default()
+    };
+    let model = block_on(PaliGemma::made_up(&gpu, tiny(), &options, &mut |_| ()));
+    (gpu, model.expect("a model"))
+}
+
 /// Two layers of Gemma 2, small enough for any machine.
-pub(crate) fn tiny() -> Config {
+fn tiny() -> Config {
     let config = json!({
         "model_type": "paligemma", "image_token_index": 1000,
         "text_config": {

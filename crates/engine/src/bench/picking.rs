@@ -22,13 +22,12 @@ pub(super) fn picks_token(kernel: &str) -> bool {
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
-    use paligemma_checkpoint::Recipe;
-    use paligemma_gpu::{Gpu, GpuOptions};
-    use paligemma_model::{ModelOptions, PaliGemma, PickOne, Picking, Sampling, Session};
+    use paligemma_gpu::GpuOptions;
+    use paligemma_model::{PickOne, Picking, Sampling, Session};
     use pollster::block_on;
 
     use super::picks_token;
-    use crate::tiny::tiny;
+    use crate::tiny::made_up;
 
     /// However a token is picked, what is not listed is what makes logits: seven kernels a layer
     /// or, on a GPU, eight; look-up, norm and head.
@@ -38,13 +37,7 @@ mod tests {
             timestamps: true,
             ..GpuOptions::default()
         };
-        let gpu = block_on(Gpu::open(&gpu)).expect("a GPU");
-        let options = ModelOptions {
-            recipe: Some(Recipe::Q4),
-            ..ModelOptions::default()
-        };
-        let model = block_on(PaliGemma::made_up(&gpu, tiny(), &options, &mut |_| ()));
-        let model = model.expect("a model");
+        let (gpu, model) = made_up(&gpu);
         let of_a_layer = if gpu.info().is_software { 7 } else { 8 };
         let sampling = Sampling {
             temperature: 0.7,

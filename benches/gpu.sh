@@ -55,11 +55,11 @@ bench() { # name, options …
 }
 
 step twins "$programs/kernels" --test-threads 4
-for kernels in "tiled fours=131072 bytes" "dots fours=131072" "half fours=131072"; do
+for kernels in "tiled fours=131072 bytes" "tiled fours=131072 norms" "dots fours=131072" "half fours=131072"; do
   bench "$kernels" --kernels "$kernels" --runs 3 --positions 300
 done
-# What bytes are worth, and what replay is, apart from each other and from what was recorded before both.
-for kernels in "cooperative fours=131072" "cooperative fours=131072 bytes" "tiled fours=131072"; do
+# What bytes are worth, norms inside products, and replay, apart from each other and from what was recorded before both.
+for kernels in "cooperative fours=131072" "cooperative fours=131072 bytes" "cooperative fours=131072 norms" "tiled fours=131072"; do
   for replay in off on; do
     bench "$kernels, replay $replay" --kernels "$kernels" --replay "$replay" --runs 3
   done

@@ -8,6 +8,8 @@ use std::{env, fs};
 
 /// The storage types that `shared/weight.wesl` knows.
 const STORAGES: [&str; 6] = ["f32", "f16", "bf16", "q8", "q4", "int4"];
+/// Those that are no codes.
+const FLOATS: [&str; 3] = ["f32", "f16", "bf16"];
 /// Those that `shared/weight_wide.wesl` and `shared/matvec_fours.wesl` read too, in larger words.
 const WIDE: [&str; 3] = ["q8", "q4", "int4"];
 
@@ -17,8 +19,8 @@ const CODES: [&str; 2] = ["q8", "q4"];
 
 /// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
 /// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8, the best beside a sum,
-/// a row that is read as bytes, one that is also written as such.
-const FEATURES: [&str; 8] = [
+/// a row that is read as bytes, one that is also written as such, one whose norm is computed on the way.
+const FEATURES: [&str; 9] = [
     "wide",
     "subgroups",
     "kv16",
@@ -27,6 +29,7 @@ const FEATURES: [&str; 8] = [
     "best",
     "bytes",
     "packs",
+    "norms",
 ];
 
 fn main() -> Result<(), String> {
@@ -83,6 +86,9 @@ fn main() -> Result<(), String> {
             variants.extend(CODES.map(|storage| vec![storage, "wide", "bytes"]));
             let both = CODES.map(|storage| vec![storage, "wide", "bytes", "packs"]);
             variants.extend(both.into_iter().filter(|_| packs));
+            // Rows of the decoder are of whole chunks, but for made-up ones.
+            variants.extend(FLOATS.map(|storage| vec![storage, "norms"]));
+            variants.extend(WIDE.map(|storage| vec![storage, "wide", "norms"]));
         } else if packs {
             variants.push(vec!["packs"]);
         }

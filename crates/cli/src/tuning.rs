@@ -22,7 +22,7 @@ pub(crate) struct TuningArgs {
     /// paligemma/tuning.json
     #[arg(long)]
     pub(crate) no_tuning: bool,
-    /// Use these kernels, as `bench` names them: "tiled fours=131072", "cooperative fours=131072 bytes", "registers lanes=4 subgroups".
+    /// Use these kernels, as `bench` names them: "tiled fours=131072", "cooperative fours=131072 bytes", "tiled fours=131072 norms", "registers lanes=4 subgroups".
     /// What the adapter lacks a feature for becomes what needs none
     #[arg(long, value_name = "NAMES", conflicts_with = "no_tuning")]
     kernels: Option<Variants>,

@@ -208,6 +208,7 @@ fn kernels_digest() -> u64 {
         &shader::MATVEC_Q4_WIDE_SUBGROUPS,
         &shader::MATVEC_FOURS_Q4_WIDE,
         &shader::MATVEC_FOURS_Q4_WIDE_BYTES,
+        &shader::MATVEC_FOURS_Q4_WIDE_NORMS,
         &shader::RMS_NORM,
         &shader::RMS_NORM_PACKS,
     ];

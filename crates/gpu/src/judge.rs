@@ -15,12 +15,12 @@ pub(crate) fn median(mut samples: Vec<f64>) -> Option<f64> {
 
 /// The same to the bit: see [`Product::new`]. Where inputs are rounded, scales may be multiplied in
 /// another order than is written, or round by themselves, which costs a few units in the last place of
-/// each of the terms of a sum. Of cooperative
+/// each of the terms of a sum; and so do factors of norms. Of cooperative
 /// matrices weights are rounded too, by 2^-11 of each at most, so a sum of random signs by less than
 /// that of the largest.
 pub(crate) fn agree(found: &[f32], wanted: &[f32], variants: Variants) -> bool {
     let part = match variants.matmul {
-        MatmulVariant::Registers | MatmulVariant::Tiled if !variants.bytes => {
+        MatmulVariant::Registers | MatmulVariant::Tiled if !variants.bytes && !variants.norms => {
             return found == wanted;
         }
         MatmulVariant::Registers | MatmulVariant::Tiled => 1e-5,
@@ -90,6 +90,7 @@ mod tests {
         subgroups: false,
         fours: 0,
         bytes: false,
+        norms: false,
     };
 
     fn candidate(matvec_lanes: u32, agrees: bool, ms: Option<f64>) -> Candidate {
@@ -203,6 +204,14 @@ mod tests {
         assert!(agree(&[1000.001, -3.0, 0.0], &wanted, bytes));
         assert!(!agree(&[1000.0, -3.02, 0.0], &wanted, dots));
         assert!(!agree(&[1000.0, -3.02, 0.0], &wanted, bytes));
+        // Factors of norms round, too.
+        let norms = Variants {
+            fours: 1 << 17,
+            norms: true,
+            ..USUAL
+        };
+        assert!(agree(&[1000.001, -3.0, 0.0], &wanted, norms));
+        assert!(!agree(&[1000.0, -3.02, 0.0], &wanted, norms));
         assert!(agree(
             &[1000.0, -3.02, 0.0],
             &wanted,

@@ -122,6 +122,8 @@ pub(crate) struct Matvec {
     pub(crate) bytes: Option<&'static Shader>,
     /// The same, which packs what it writes, too.
     pub(crate) packs: Option<&'static Shader>,
+    /// With the norm before it inside.
+    pub(crate) norms: Option<&'static Shader>,
     /// Inputs that an invocation reads at a time of those in bytes.
     pub(crate) at_once: usize,
 }
@@ -147,6 +149,7 @@ macro_rules! kernels {
                 subgroups: [$(&shader::$matvec_subgroups)?].first().copied(),
                 bytes: [$(&shader::$bytes)?].first().copied(),
                 packs: None,
+                norms: None,
                 at_once: 0 $(+ $at_once)?,
             },
             matvec_geglu: Matvec {
@@ -155,6 +158,7 @@ macro_rules! kernels {
                 subgroups: [$(&shader::$geglu_subgroups)?].first().copied(),
                 bytes: [$(&shader::$geglu_bytes)?].first().copied(),
                 packs: [$(&shader::$packs)?].first().copied(),
+                norms: None,
                 at_once: 0 $(+ $at_once)?,
             },
             embed: &shader::$embed,
@@ -164,9 +168,56 @@ macro_rules! kernels {
 
 /// Those for rows of so many blocks.
 pub(crate) fn kernels(precision: Precision, blocks: usize) -> Kernels {
-    Kernels {
+    let mut kernels = Kernels {
         matmul_cooperative: cooperative(precision),
         ..by_table(precision, blocks)
+    };
+    if let Some([linear, geglu]) = norms(precision, blocks) {
+        kernels.matvec.norms = Some(linear);
+        kernels.matvec_geglu.norms = Some(geglu);
+    }
+    kernels
+}
+
+/// Products with the norm before them inside: the plain one, and that of gates and ups.
+fn norms(precision: Precision, blocks: usize) -> Option<[&'static Shader; 2]> {
+    let of = match precision {
+        Precision::F32 => [
+            &shader::MATVEC_FOURS_F32_NORMS,
+            &shader::MATVEC_GEGLU_FOURS_F32_NORMS,
+        ],
+        Precision::F16 => [
+            &shader::MATVEC_FOURS_F16_NORMS,
+            &shader::MATVEC_GEGLU_FOURS_F16_NORMS,
+        ],
+        Precision::BF16 => [
+            &shader::MATVEC_FOURS_BF16_NORMS,
+            &shader::MATVEC_GEGLU_FOURS_BF16_NORMS,
+        ],
+        _ if !is_wide(precision, blocks) => return None,
+        Precision::Q8 { .. } => [
+            &shader::MATVEC_FOURS_Q8_WIDE_NORMS,
+            &shader::MATVEC_GEGLU_FOURS_Q8_WIDE_NORMS,
+        ],
+        Precision::Q4 { .. } => [
+            &shader::MATVEC_FOURS_Q4_WIDE_NORMS,
+            &shader::MATVEC_GEGLU_FOURS_Q4_WIDE_NORMS,
+        ],
+        Precision::Int4 { .. } => [
+            &shader::MATVEC_FOURS_INT4_WIDE_NORMS,
+            &shader::MATVEC_GEGLU_FOURS_INT4_WIDE_NORMS,
+        ],
+    };
+    Some(of)
+}
+
+/// Rows and groups of whole chunks of 32 inputs are read 16 bytes at a time.
+fn is_wide(precision: Precision, blocks: usize) -> bool {
+    match precision {
+        Precision::F32 | Precision::F16 | Precision::BF16 => false,
+        Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => {
+            blocks.is_multiple_of(4) && group.is_multiple_of(32)
+        }
     }
 }
 
@@ -190,17 +241,10 @@ fn cooperative(_: Precision) -> Option<Cooperative> {
     None
 }
 
-/// All but those that a table of two columns does not tell. Rows and groups of whole chunks of 32 inputs are read 16
-/// bytes at a time.
+/// All but those that a table of two columns does not tell.
 #[rustfmt::skip] // a table
 fn by_table(precision: Precision, blocks: usize) -> Kernels {
-    let wide = match precision {
-        Precision::F32 | Precision::F16 | Precision::BF16 => false,
-        Precision::Q8 { group } | Precision::Q4 { group } | Precision::Int4 { group } => {
-            blocks.is_multiple_of(4) && group.is_multiple_of(32)
-        }
-    };
-    match (precision, wide) {
+    match (precision, is_wide(precision, blocks)) {
         (Precision::F32, _) => kernels!(MATVEC_F32 | MATVEC_FOURS_F32, MATVEC_GEGLU_F32 | MATVEC_GEGLU_FOURS_F32, MATMUL_F32, MATMUL_TILED_F32, EMBED_F32),
         (Precision::F16, _) => kernels!(MATVEC_F16 | MATVEC_FOURS_F16, MATVEC_GEGLU_F16 | MATVEC_GEGLU_FOURS_F16, MATMUL_F16, MATMUL_TILED_F16, EMBED_F16),
         (Precision::BF16, _) => kernels!(MATVEC_BF16 | MATVEC_FOURS_BF16, MATVEC_GEGLU_BF16 | MATVEC_GEGLU_FOURS_BF16, MATMUL_BF16, MATMUL_TILED_BF16, EMBED_BF16),

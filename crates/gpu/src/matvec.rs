@@ -5,8 +5,8 @@ use crate::kernels::{Linear, LinearParams};
 use crate::matrix::{BLOCK, Matrix, Matvec};
 use crate::packed::{PackedRow, Packing};
 use crate::program::Recorder;
+use crate::team::Team;
 use crate::tensor::Tensor;
-use crate::variants::Team;
 
 impl Recorder {
     /// [`Recorder::linear`] of one row, which fits.

@@ -102,7 +102,7 @@ fn packing_by(shader: &'static Shader) -> Packing {
 }
 
 /// Whether these are scales and results of a norm of x, whose rows are read four numbers at a time.
-fn is_norm(x: &Tensor, scales: &[&Tensor], results: &[&Tensor]) -> bool {
+pub(crate) fn is_norm(x: &Tensor, scales: &[&Tensor], results: &[&Tensor]) -> bool {
     let is_scale = |scale: &&Tensor| scale.columns() == x.columns() && scale.stride() == x.stride();
     x.stride().is_multiple_of(4)
         && scales.iter().all(is_scale)

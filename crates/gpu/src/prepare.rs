@@ -8,7 +8,7 @@ use crate::device::Gpu;
 use crate::matrix::BLOCK;
 use crate::packed::GROUP;
 use crate::shader::{self, Shader};
-use crate::variants::Team;
+use crate::team::Team;
 
 /// Kernels that every picture and every answer needs, whatever the weights are stored as.
 const COMMON: [&Shader; 8] = [
@@ -63,6 +63,8 @@ pub enum MatrixRole {
     Rows,
     /// Multiplied with many rows and with one: the decoder.
     Both,
+    /// The same, of the residual stream after a norm: queries, keys and values.
+    Normed,
     /// The same, gates and ups: with one row the activation follows at once.
     Gated,
     /// Looked up, and multiplied with one row: the vocabulary.
@@ -128,6 +130,7 @@ impl Gpu {
             });
             let told = |team: Team| (team.shader, Some(team.constant()));
             let matvec = |exact| told(self.matvec(kernels.matvec, rows, blocks, exact));
+            let normed = |kernel| self.normed(kernel, rows, blocks).map(told);
             let gated = || {
                 let team = self.matvec(kernels.matvec_geglu, rows, blocks, false);
                 // The down projection has as many inputs as there are gates.
@@ -137,7 +140,8 @@ impl Gpu {
             let of_one: &[Prepared] = match role {
                 MatrixRole::Rows => &[],
                 MatrixRole::Both => &[matvec(false)],
-                MatrixRole::Gated => &[gated()],
+                MatrixRole::Normed => &[normed(kernels.matvec).unwrap_or_else(|| matvec(false))],
+                MatrixRole::Gated => &[normed(kernels.matvec_geglu).unwrap_or_else(gated)],
                 MatrixRole::Vocabulary => &[(kernels.embed, None), matvec(true)],
             };
             let of_rows = of_rows.filter(|_| role != MatrixRole::Vocabulary);
@@ -160,7 +164,11 @@ impl Gpu {
         let blocks = it.columns.div_ceil(BLOCK);
         let kernels = crate::matrix::kernels(it.precision, blocks);
         let team = self.matvec(kernels.matvec, it.rows, blocks, false);
-        matches!(it.role, MatrixRole::Both | MatrixRole::Gated) && team.reads_bytes
+        let is_of_decoder = matches!(
+            it.role,
+            MatrixRole::Both | MatrixRole::Normed | MatrixRole::Gated
+        );
+        is_of_decoder && team.reads_bytes
     }
 }
 

@@ -2,7 +2,6 @@
 
 use web_time::{Duration, Instant};
 
-use crate::adapter::AdapterInfo;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::judge::{agree, best, median};
@@ -58,14 +57,14 @@ struct Shapes {
 
 impl Shapes {
     /// Those of PaliGemma 2 3B, and smaller ones where the CPU computes.
-    fn of(info: &AdapterInfo) -> Self {
-        match info.is_software {
+    fn of(gpu: &Gpu) -> Self {
+        match gpu.info().is_software {
             true => Self {
                 matmul: [64, 512],
                 matvec: [2048, 512],
                 pairs: 2,
                 lanes: &[1, 2, 4, 8, 16],
-                fours: &[],
+                fours: if gpu.is_serial() { &[] } else { &[1 << 12] },
                 // Only somebody who asked for it waits.
                 most: Duration::from_secs(120),
             },
@@ -107,7 +106,7 @@ impl Gpu {
 
     async fn try_all(&self, optional: bool) -> Result<Tuning, GpuError> {
         let started = Instant::now();
-        let shapes = Shapes::of(self.info());
+        let shapes = Shapes::of(self);
         let usual = Variants::usual(self.is_serial());
 
         let [rows, columns] = shapes.matmul;
@@ -149,6 +148,11 @@ impl Gpu {
             .fours
             .iter()
             .map(|&fours| Variants { fours, ..usual });
+        let norms = shapes.fours.iter().map(|&fours| Variants {
+            fours,
+            norms: true,
+            ..usual
+        });
         let bytes = shapes.fours.iter().filter(|_| optional);
         let bytes = bytes.map(|&fours| Variants {
             fours,
@@ -161,7 +165,7 @@ impl Gpu {
             std::iter::once(with(*lanes, false)).chain(subgroups)
         });
         // The usual one first: how many repeats can be timed is found with it.
-        let variants: Vec<Variants> = fours.chain(lanes).chain(bytes).collect();
+        let variants: Vec<Variants> = fours.chain(norms).chain(lanes).chain(bytes).collect();
         let plain = Variants {
             matvec_lanes: 1,
             subgroups: false,

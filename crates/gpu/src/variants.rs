@@ -6,7 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::device::Gpu;
-use crate::matrix::{BLOCK, Kernels, Matvec};
+use crate::matrix::Kernels;
 use crate::shader::Shader;
 
 /// Most invocations that share an output.
@@ -99,6 +99,10 @@ pub struct Variants {
     /// of 32. Whoever writes a row packs it on the way. That is every row of a step, and of a prompt one
     /// that is left over where it is cut into stretches; not the head's.
     pub bytes: bool,
+    /// Products of a single row in fours have the norm of the residual stream before them inside: every team
+    /// sums up its squares, and no dispatch of its own does. Not beside `bytes`, of which whoever writes a row
+    /// packs it; and of quantized weights only of rows of whole chunks of 32.
+    pub norms: bool,
 }
 
 /// Lanes of those who do not use them.
@@ -117,6 +121,7 @@ impl Variants {
                 subgroups: false,
                 fours: 0,
                 bytes: false,
+                norms: false,
             },
             false => Self {
                 matmul: MatmulVariant::Tiled,
@@ -124,6 +129,7 @@ impl Variants {
                 subgroups: false,
                 fours: 1 << 17,
                 bytes: false,
+                norms: false,
             },
         }
     }
@@ -140,7 +146,7 @@ impl Variants {
 #[error(
     "`{text}` names no kernels of this version; they are `registers`, `tiled`, `half`, `cooperative` or `dots`, \
      `lanes=` with a power of two up to {MOST_LANES}, and perhaps `subgroups`, or `fours=` with a larger one, and \
-     perhaps `bytes`, as in `tiled lanes=32 subgroups` and `tiled fours=131072 bytes`"
+     perhaps `bytes` or `norms`, as in `tiled lanes=32 subgroups` and `tiled fours=131072 bytes`"
 )]
 pub struct UnknownVariants {
     /// It.
@@ -171,8 +177,12 @@ impl Variants {
     #[must_use]
     pub fn matvec(&self) -> String {
         if self.fours > 0 {
-            let bytes = if self.bytes { " bytes" } else { "" };
-            return format!("fours={}{bytes}", self.fours);
+            let how = match (self.bytes, self.norms) {
+                (true, _) => " bytes",
+                (false, true) => " norms",
+                (false, false) => "",
+            };
+            return format!("fours={}{how}", self.fours);
         }
         let subgroups = if self.subgroups { " subgroups" } else { "" };
         format!("lanes={}{subgroups}", self.matvec_lanes)
@@ -194,10 +204,7 @@ impl FromStr for Variants {
                 _ => return None,
             };
             if let Some(fours) = lanes.strip_prefix("fours=") {
-                let (fours, bytes) = match fours.strip_suffix(" bytes") {
-                    Some(fours) => (fours, true),
-                    None => (fours, false),
-                };
+                let (fours, how) = fours.split_once(' ').unwrap_or((fours, ""));
                 let fours: u32 = fours.parse().ok()?;
                 let known = fours.is_power_of_two() && (FOURS[0]..=FOURS[1]).contains(&fours);
                 let variants = Self {
@@ -205,7 +212,8 @@ impl FromStr for Variants {
                     matvec_lanes: NO_LANES,
                     subgroups: false,
                     fours,
-                    bytes,
+                    bytes: how == "bytes",
+                    norms: how == "norms",
                 };
                 return (known && variants.to_string() == text).then_some(variants);
             }
@@ -221,6 +229,7 @@ impl FromStr for Variants {
                 subgroups,
                 fours: 0,
                 bytes: false,
+                norms: false,
             };
             // One text for each, so that what is kept can be compared: no sign, no leading zero.
             (known && variants.to_string() == text).then_some(variants)
@@ -253,6 +262,7 @@ impl Gpu {
                 some => some.clamp(FOURS[0], FOURS[1]).next_power_of_two(),
             },
             bytes: variants.bytes && variants.fours > 0,
+            norms: variants.norms && variants.fours > 0 && !variants.bytes,
             matmul: match variants.matmul {
                 MatmulVariant::Half if !self.has_f16() => MatmulVariant::Tiled,
                 MatmulVariant::Cooperative if self.0.cooperative_side == 0 => MatmulVariant::Tiled,
@@ -294,86 +304,6 @@ impl Gpu {
         let kernel = chosen.or_else(usual);
         kernel.unwrap_or((kernels.matmul, &[[32, 64]]))
     }
-
-    /// Who computes products of a single row with a matrix of so many rows and blocks.
-    pub(crate) fn matvec(&self, kernel: Matvec, rows: usize, blocks: usize, exact: bool) -> Team {
-        let variants = self.variants();
-        if variants.fours > 0 {
-            let bytes = kernel.bytes.filter(|_| variants.bytes && !exact);
-            let at_once = match bytes {
-                Some(_) => kernel.at_once,
-                None => 2 * BLOCK,
-            };
-            let wanted = variants.fours as usize / rows.div_ceil(4).max(1);
-            // No more than there are inputs to share; and not so few that what neighbours read of a row is
-            // less than memory moves at a time.
-            let most = (blocks * BLOCK).div_ceil(at_once.max(1)).max(1);
-            let most = most.next_power_of_two().min(256);
-            let lanes = wanted.max(1).next_power_of_two().clamp(8.min(most), most);
-            return Team {
-                shader: bytes.unwrap_or(kernel.fours),
-                lanes: lanes as u32,
-                outputs: 4,
-                workgroup: 256,
-                reads_bytes: bytes.is_some(),
-                packs: kernel.packs.filter(|_| bytes.is_some()),
-            };
-        }
-        // Few outputs are shared by more, so that every core has some.
-        const LEAST_GROUPS: usize = 8;
-        let mut lanes = variants.matvec_lanes.clamp(1, 64);
-        while lanes < 16 && (rows.div_ceil(2) * lanes as usize) < 64 * LEAST_GROUPS {
-            lanes *= 2;
-        }
-        let fits = lanes > 1 && lanes <= self.0.subgroup_size;
-        // As many as were measured, and found to be neighbours.
-        let wanted = variants.subgroups && lanes == variants.matvec_lanes;
-        let subgroups = kernel.subgroups.filter(|_| fits && wanted);
-        Team {
-            shader: subgroups.unwrap_or(kernel.plain),
-            lanes,
-            outputs: 2,
-            workgroup: 64,
-            reads_bytes: false,
-            packs: None,
-        }
-    }
-}
-
-/// Invocations that share products of a single row.
-#[derive(Clone, Copy)]
-pub(crate) struct Team {
-    pub(crate) shader: &'static Shader,
-    pub(crate) lanes: u32,
-    /// Rows of weights that they share, and invocations of a workgroup.
-    outputs: usize,
-    workgroup: usize,
-    /// The row is read in bytes.
-    pub(crate) reads_bytes: bool,
-    packs: Option<&'static Shader>,
-}
-
-impl Team {
-    /// What the kernel is told: by its number, as names of what a shader imports are not kept.
-    pub(crate) fn constant(&self) -> (&'static str, f64) {
-        ("1", f64::from(self.lanes))
-    }
-
-    /// Workgroups for so many rows of weights.
-    pub(crate) fn groups(&self, rows: usize) -> u64 {
-        let teams = self.workgroup / self.lanes as usize;
-        rows.div_ceil(self.outputs).div_ceil(teams) as u64
-    }
-
-    /// A team that packs what it writes, if there is such a kernel: so large that a workgroup has whole
-    /// groups of 32 outputs, two of a team, and no more than it has room for.
-    pub(crate) fn packing(&self) -> Option<Self> {
-        Some(Self {
-            shader: self.packs?,
-            lanes: self.lanes.clamp(8, 16),
-            ..*self
-        })
-    }
 }
 
 #[cfg(test)]
@@ -397,6 +327,7 @@ mod tests {
                         subgroups,
                         fours: 0,
                         bytes: false,
+                        norms: false,
                     };
                     assert_eq!(variants.to_string().parse(), Ok(variants));
                 }
@@ -408,6 +339,7 @@ mod tests {
             subgroups: false,
             fours: 0,
             bytes: false,
+            norms: false,
         };
         assert_eq!(kept.to_string(), "tiled lanes=32");
         let kept = Variants {
@@ -423,6 +355,13 @@ mod tests {
         assert_eq!(kept.to_string(), "tiled fours=131072");
         assert_eq!(kept.to_string().parse(), Ok(kept));
         assert!(kept.are_exact());
+        let normed = Variants {
+            norms: true,
+            ..kept
+        };
+        assert_eq!(normed.to_string(), "tiled fours=131072 norms");
+        assert_eq!(normed.to_string().parse(), Ok(normed));
+        assert!(normed.are_exact());
         let kept = Variants {
             bytes: true,
             ..kept
@@ -479,6 +418,12 @@ mod tests {
             "tiled fours=131072 bytes ",
             "tiled fours=131072  bytes",
             "tiled fours=131072 bytes bytes",
+            "tiled fours=131072 bytes norms",
+            "tiled fours=131072 norms bytes",
+            "tiled fours=131072 norms ",
+            "tiled fours=131072 ",
+            "tiled fours=131072 rows",
+            "tiled lanes=32 norms",
             "tiled bytes fours=131072",
             "tiled fours=0 bytes",
             "tiled lanes=32 bytes",

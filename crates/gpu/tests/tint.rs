@@ -8,8 +8,8 @@ mod twins;
 use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding, Feature};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, MatrixRole, Planned,
-    PlannedAttention, Program, Recorder, Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, MatrixRole, Normed,
+    Planned, PlannedAttention, Program, Recorder, Variants,
 };
 use support::compare::assert_agrees;
 use support::random::{Rng, for_every_cache};
@@ -220,6 +220,55 @@ async fn products_on(gpu: &Gpu) {
 }
 
 #[wasm_bindgen_test]
+async fn products_with_their_norm_are_their_twin() {
+    let gpu = open().await;
+    gpu.set_variants(Variants {
+        fours: 1 << 10,
+        norms: true,
+        ..gpu.variants()
+    });
+    let mut rng = Rng::new(5);
+    let (columns, outputs) = (288, 35);
+    let [hidden, branch, branch_scale, scale] =
+        [1.0, 3.0, 1.0, 1.0].map(|of| rng.numbers(columns, of));
+    let [hidden_gpu, branch_gpu, branch_scale_gpu, scale_gpu] =
+        [&hidden, &branch, &branch_scale, &scale].map(|x| upload::tensor(&gpu, columns, x));
+    for precision in [
+        Precision::F32,
+        Precision::Q8 { group: 32 },
+        Precision::Q4 { group: 32 },
+    ] {
+        let numbers = rng.numbers(outputs * columns, 1.0);
+        let (w_gpu, w) = upload::matrix(&gpu, outputs, columns, precision, &numbers);
+        let sum = gpu.tensor("sum", 1, columns).unwrap();
+        let y = gpu.tensor("y", 1, outputs).unwrap();
+        let x = Normed {
+            hidden: &hidden_gpu,
+            branch: Some((&branch_gpu, &branch_scale_gpu)),
+            sum: &sum,
+            scale: &scale_gpu,
+            eps: 1e-6,
+        };
+        gpu.submit(&record(&gpu, |r| r.linear_normed(x, &w_gpu, &y)));
+        let added = gpu.read_tensor(&sum).await.unwrap();
+        let actual = gpu.read_tensor(&y).await.unwrap();
+        let twin = twins::rms_norm::rms_norm(&branch, &branch_scale, 1e-6);
+        assert_agrees("sum", &added, &bounds::rms_norm(&twin, Some(&hidden)));
+        let normed = twins::rms_norm::rms_norm(&added, &scale, 1e-6);
+        let normed: Vec<f32> = normed.iter().map(|&x| x as f32).collect();
+        let then = Then {
+            bias: None,
+            gelu: None,
+            accumulate: None,
+        };
+        // As in the native twin: half the columns and 17 roundings more than a product's.
+        let length = columns + columns / 2 + 17;
+        let expected = bounds::linear(&twins::matvec::matvec(&normed, &w), length, outputs, then);
+        assert_agrees(&format!("{precision:?}"), &actual, &expected);
+    }
+}
+
+#[wasm_bindgen_test]
 async fn attention_is_its_twin() {
     let gpu = open().await;
     let mut rng = Rng::new(2);
@@ -287,6 +336,7 @@ async fn kernels_are_compiled_ahead() {
     let roles = [
         planned(Precision::Q8 { group: 64 }, 1152, MatrixRole::Rows),
         planned(Precision::Q4 { group: 32 }, 2304, MatrixRole::Both),
+        planned(Precision::Q4 { group: 32 }, 2304, MatrixRole::Normed),
         planned(Precision::Q4 { group: 32 }, 2304, MatrixRole::Gated),
         planned(Precision::Q8 { group: 64 }, 2304, MatrixRole::Vocabulary),
     ];

@@ -1,7 +1,7 @@
 use paligemma_checkpoint::{Family, TextConfig};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuError, Heads, Indices, KvCache, Linear, Matrix, Recorder,
-    RotaryTable, Tensor,
+    Attention, CachePrecision, Gpu, GpuError, Heads, Indices, KvCache, Linear, Matrix, Normed,
+    Recorder, RotaryTable, Tensor,
 };
 
 use crate::error::ModelError;
@@ -83,6 +83,7 @@ pub(crate) struct Workspace {
     pub(crate) hidden: Tensor,      // [rows, hidden], the residual stream
     normed: Tensor,                 // [rows, hidden]
     branch: Tensor,                 // [rows, hidden], a branch before its norm
+    turned: Tensor,                 // [1, hidden], the residual stream every other time
     qkv: Tensor,                    // [stretch, (heads + 2 * kv_heads) * head_dim]
     queries: Tensor,                // [heads * rows, head_dim]
     attended: Tensor,               // [rows, heads * head_dim]
@@ -91,6 +92,15 @@ pub(crate) struct Workspace {
     last: Tensor,                   // [1, hidden]
     pub(crate) last_normed: Tensor, // [1, hidden]
     pub(crate) logits: Tensor,      // [1, vocabulary]
+}
+
+/// The residual stream on its way through the layers.
+struct Stream<'a> {
+    at: &'a Tensor,
+    /// Where a product puts it that adds the branch; none: no product is to.
+    other: Option<&'a Tensor>,
+    /// The norm that the branch in the workspace waits for before it is added.
+    pending: Option<&'a Tensor>,
 }
 
 impl Decoder {
@@ -154,6 +164,7 @@ impl Decoder {
             hidden: gpu.tensor("hidden", rows, hidden)?,
             normed: gpu.tensor("normed", rows, hidden)?,
             branch: gpu.tensor("branch", rows, hidden)?,
+            turned: gpu.tensor("hidden, other", 1, hidden)?,
             qkv: gpu.tensor("queries, keys, values", stretch(qkv).min(rows), qkv)?,
             queries: gpu.queries(config.num_attention_heads, rows, config.head_dim)?,
             attended: gpu.tensor("attended", rows, heads)?,
@@ -194,8 +205,12 @@ impl Decoder {
             rotary: Some((&memory.rotary, FIRST_POSITION)),
         };
         let (rows, span) = (w.hidden.rows(), &memory.span);
-        // The norm that the branch in the workspace waits for before it is added.
-        let mut pending = None;
+        let mut stream = Stream {
+            at: &w.hidden,
+            // Whoever wants it afterwards looks for it in `hidden`.
+            other: (normed.is_some() && rows == 1).then_some(&w.turned),
+            pending: None,
+        };
         for (i, (layer, cache)) in self.layers.iter().zip(&memory.caches).enumerate() {
             let attention = Attention {
                 heads: config.num_attention_heads,
@@ -203,14 +218,16 @@ impl Decoder {
                 soft_cap: config.attn_logit_softcapping.map(|cap| cap as f32),
                 window: self.window(i),
             };
-            self.record_norms(r, w, pending, &layer.input_norm, &w.normed);
-            if i > 0 {
-                taps.tap(gpu, r, || format!("text.layer_out.{}", i - 1), &w.hidden)?;
-            }
             if rows == 1 && !taps.attends() {
-                layer.qkv_proj.record(r, &w.normed, None, &w.qkv);
+                let qkv = layer.qkv_proj.whole();
+                let product =
+                    |r: &mut Recorder, x: Normed<'_>, w_: &Matrix| r.linear_normed(x, w_, &w.qkv);
+                if !self.record_normed(r, w, &mut stream, &layer.input_norm, qkv, product) {
+                    layer.qkv_proj.record(r, &w.normed, None, &w.qkv);
+                }
                 r.decode_attention(&w.qkv, layout, cache, span, attention, &w.attended);
             } else {
+                self.record_norms(r, w, &mut stream, &layer.input_norm, &w.normed);
                 for start in (0..rows).step_by(w.qkv.rows().max(1)) {
                     let range = start..(start + w.qkv.rows()).min(rows);
                     let x = w.normed.slice_rows(range.clone())?;
@@ -221,25 +238,26 @@ impl Decoder {
                 r.attention(&w.queries, cache, span, attention, &w.attended);
                 taps.attend(gpu, r, i, &w.queries, cache, span, attention, seen)?;
             }
+            if i > 0 {
+                taps.tap(gpu, r, || format!("text.layer_out.{}", i - 1), stream.at)?;
+            }
             let norm = layer.after_attention.as_ref();
-            self.record_branch(r, w, &w.attended, &layer.o_proj, norm, 0..w.hidden.rows())?;
-            self.record_norms(r, w, norm, &layer.before_mlp, &w.normed);
-            self.record_mlp(r, w, layer)?;
-            pending = layer.after_mlp.as_ref();
+            self.record_branch(r, w, &mut stream, &w.attended, &layer.o_proj, norm, 0..rows)?;
+            self.record_mlp(r, w, &mut stream, layer)?;
         }
         match normed {
-            Some(normed) => self.record_norms(r, w, pending, &self.norm, normed),
-            None => self.record_norm(r, w, pending),
+            Some(normed) => self.record_norms(r, w, &mut stream, &self.norm, normed),
+            None => self.record_norm(r, w, &mut stream),
         }
         let last = self.layers.len().saturating_sub(1);
-        taps.tap(gpu, r, || format!("text.layer_out.{last}"), &w.hidden)
+        taps.tap(gpu, r, || format!("text.layer_out.{last}"), stream.at)
     }
 
     /// Adds the branch after its norm, if it waits for one.
-    fn record_norm(&self, r: &mut Recorder, w: &Workspace, pending: Option<&Tensor>) {
-        if let Some(norm) = pending {
+    fn record_norm(&self, r: &mut Recorder, w: &Workspace, stream: &mut Stream<'_>) {
+        if let Some(norm) = stream.pending.take() {
             let eps = self.config.rms_norm_eps as f32;
-            r.rms_norm(&w.branch, norm, eps, true, &w.hidden);
+            r.rms_norm(&w.branch, norm, eps, true, stream.at);
         }
     }
 
@@ -248,55 +266,100 @@ impl Decoder {
         &self,
         r: &mut Recorder,
         w: &Workspace,
-        pending: Option<&Tensor>,
+        stream: &mut Stream<'_>,
         next: &Tensor,
         y: &Tensor,
     ) {
         let eps = self.config.rms_norm_eps as f32;
-        match pending {
-            Some(norm) => r.rms_norm_twice(&w.branch, norm, &w.hidden, next, eps, y),
-            None => r.rms_norm(&w.hidden, next, eps, false, y),
+        match stream.pending.take() {
+            Some(norm) => r.rms_norm_twice(&w.branch, norm, stream.at, next, eps, y),
+            None => r.rms_norm(stream.at, next, eps, false, y),
         }
     }
 
-    /// down(gelu(gate(x)) * up(x)), in stretches of rows so that no activation grows with the
+    /// The same and the product that follows in one dispatch, where that is in force. Else only the norms, into
+    /// the workspace, and false.
+    fn record_normed(
+        &self,
+        r: &mut Recorder,
+        w: &Workspace,
+        stream: &mut Stream<'_>,
+        next: &Tensor,
+        matrix: Option<&Matrix>,
+        product: impl FnOnce(&mut Recorder, Normed<'_>, &Matrix),
+    ) -> bool {
+        let matrix = matrix.filter(|matrix| r.norms_within(matrix));
+        let (Some(matrix), Some(sum)) = (matrix, stream.other) else {
+            self.record_norms(r, w, stream, next, &w.normed);
+            return false;
+        };
+        let branch = stream.pending.take().map(|norm| (&w.branch, norm));
+        let x = Normed {
+            hidden: stream.at,
+            branch,
+            sum,
+            scale: next,
+            eps: self.config.rms_norm_eps as f32,
+        };
+        product(r, x, matrix);
+        if branch.is_some() {
+            stream.other = Some(std::mem::replace(&mut stream.at, sum));
+        }
+        true
+    }
+
+    /// down(gelu(gate(x)) * up(x)) of the next norm, in stretches of rows so that no activation grows with the
     /// product of a long prompt and a wide MLP.
-    fn record_mlp(&self, r: &mut Recorder, w: &Workspace, layer: &Layer) -> Result<(), GpuError> {
+    fn record_mlp<'a>(
+        &'a self,
+        r: &mut Recorder,
+        w: &'a Workspace,
+        stream: &mut Stream<'a>,
+        layer: &'a Layer,
+    ) -> Result<(), GpuError> {
         let rows = w.hidden.rows();
+        let whole = layer.gate_up_proj.whole();
+        let product = |r: &mut Recorder, x: Normed<'_>, gate_up: &Matrix| {
+            r.linear_geglu_normed(x, gate_up, &w.gated)
+        };
+        let is_gated = self.record_normed(r, w, stream, &layer.before_mlp, whole, product);
         for start in (0..rows).step_by(w.gated.rows().max(1)) {
             let range = start..(start + w.gated.rows()).min(rows);
             let x = w.normed.slice_rows(range.clone())?;
             let gated = w.gated.slice_rows(0..range.len())?;
-            if let Some(gate_up) = layer.gate_up_proj.whole()
-                && range.len() == 1
-            {
-                r.linear_geglu(&x, gate_up, &gated);
-            } else {
-                let gate_up = w.gate_up.slice_rows(0..range.len())?;
-                layer.gate_up_proj.record(r, &x, None, &gate_up);
-                r.geglu(&gate_up, &gated);
+            match whole.filter(|_| range.len() == 1) {
+                _ if is_gated => {}
+                Some(gate_up) => r.linear_geglu(&x, gate_up, &gated),
+                None => {
+                    let gate_up = w.gate_up.slice_rows(0..range.len())?;
+                    layer.gate_up_proj.record(r, &x, None, &gate_up);
+                    r.geglu(&gate_up, &gated);
+                }
             }
             let norm = layer.after_mlp.as_ref();
-            self.record_branch(r, w, &gated, &layer.down_proj, norm, range)?;
+            self.record_branch(r, w, stream, &gated, &layer.down_proj, norm, range)?;
         }
         Ok(())
     }
 
     /// The last product of a branch: straight into the residual stream, or aside when a norm
     /// follows.
-    fn record_branch(
+    #[allow(clippy::too_many_arguments)] // what a branch ends with
+    fn record_branch<'a>(
         &self,
         r: &mut Recorder,
-        w: &Workspace,
+        w: &'a Workspace,
+        stream: &mut Stream<'a>,
         x: &Tensor,
         weight: &Matrix,
-        norm: Option<&Tensor>,
+        norm: Option<&'a Tensor>,
         rows: std::ops::Range<usize>,
     ) -> Result<(), GpuError> {
         let (y, accumulate) = match norm {
             Some(_) => (&w.branch, false),
-            None => (&w.hidden, true),
+            None => (stream.at, true),
         };
+        stream.pending = norm;
         let then = Linear {
             accumulate,
             ..Linear::default()

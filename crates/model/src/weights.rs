@@ -315,6 +315,7 @@ fn planned(tensors: &[Stored<'_>]) -> impl Iterator<Item = Planned> {
             };
             let role = match *name {
                 name if name.starts_with(LAYERS) && stack::is_gated(name) => MatrixRole::Gated,
+                name if name.starts_with(LAYERS) && stack::is_attended(name) => MatrixRole::Normed,
                 name if name.starts_with(LAYERS) => MatrixRole::Both,
                 name if name.starts_with("language_model.") => MatrixRole::Vocabulary,
                 _ => MatrixRole::Rows,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use paligemma_engine::{
     DecodedPicture, Engine, Folder, GpuOptions, LoadOptions, ModelOptions, Picture, Prompt,
-    RunRequest,
+    RunRequest, Tune, TuningOptions,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -103,11 +103,16 @@ impl Expected {
     }
 }
 
-/// As [`engine`], with the kernels that GPUs get.
-pub(crate) fn engine_of_a_gpu(model: &str) -> Engine {
+/// As [`engine`], with the kernels that GPUs get, or others than the usual ones of them.
+pub(crate) fn engine_of_a_gpu(model: &str, kernels: Option<&str>) -> Engine {
+    let given = |text: &str| Tune::Given(text.parse().unwrap());
     let options = GpuOptions {
         baseline_limits: true,
         gpu_kernels: true,
+        tuning: TuningOptions {
+            known: Vec::new(),
+            tune: kernels.map_or(Tune::Never, given),
+        },
         ..GpuOptions::default()
     };
     load(model, options, true)

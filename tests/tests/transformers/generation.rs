@@ -32,8 +32,18 @@ fn generated_ids_are_those_of_transformers() {
 /// The same by the kernels that GPUs get, which share rows, keys and sums out differently.
 #[test]
 fn kernels_of_gpus_find_the_ids_of_transformers() {
+    find_the_ids(None);
+}
+
+/// The same with the norms of a step inside the products that follow them.
+#[test]
+fn norms_inside_products_find_the_ids_of_transformers() {
+    find_the_ids(Some("tiled fours=16384 norms"));
+}
+
+fn find_the_ids(kernels: Option<&str>) {
     for model in MODELS {
-        let mut engine = engine_of_a_gpu(model);
+        let mut engine = engine_of_a_gpu(model, kernels);
         for case in ["single", "multi", "special"] {
             let expected = Expected::read(model, case);
             let wanted = expected.ids("generated_ids");

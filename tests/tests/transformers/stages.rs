@@ -77,7 +77,7 @@ fn every_stage_of_every_model_is_that_of_transformers() {
         let expected = Expected::read(model, "single");
         // By the kernels that this adapter gets, and by those that GPUs get.
         let tensors = forward(&mut engine(model), &expected);
-        let of_a_gpu = forward(&mut engine_of_a_gpu(model), &expected);
+        let of_a_gpu = forward(&mut engine_of_a_gpu(model, None), &expected);
         let layers = expected
             .names()
             .iter()

@@ -69,6 +69,31 @@ fn what_needs_a_feature_is_tried_where_there_is_one() {
     // Bytes need no feature.
     baseline.set_variants("half fours=4096 bytes".parse().unwrap());
     assert_eq!(baseline.variants().to_string(), "tiled fours=4096 bytes");
+    baseline.set_variants("half fours=4096 norms".parse().unwrap());
+    assert_eq!(baseline.variants().to_string(), "tiled fours=4096 norms");
+}
+
+/// What a GPU tries agrees as well: fours by themselves, with norms inside and of bytes.
+#[test]
+fn what_gpus_try_agrees() {
+    let options = GpuOptions {
+        gpu_kernels: true,
+        ..GpuOptions::default()
+    };
+    let gpu = block_on(Gpu::open(&options)).unwrap();
+    let tuning = block_on(gpu.tune()).unwrap();
+    let of = |is: fn(&Variants) -> bool| {
+        let candidates = tuning.matvec.iter().filter(|it| is(&it.variants));
+        let agreeing = candidates.clone().filter(|it| it.agrees && it.ms.is_some());
+        assert_eq!(candidates.count(), agreeing.clone().count(), "{tuning:?}");
+        agreeing.count()
+    };
+    let counts = [
+        of(|it| it.fours > 0 && !it.norms && !it.bytes),
+        of(|it| it.norms),
+        of(|it| it.bytes),
+    ];
+    assert!(counts[0] > 0 && counts == [counts[0]; 3], "{counts:?}");
 }
 
 #[test]
@@ -82,6 +107,7 @@ fn what_is_known_is_used_without_a_run() {
         subgroups: false,
         fours: 0,
         bytes: false,
+        norms: false,
     };
     let other = Tuned {
         adapter: "another adapter".to_owned(),

@@ -211,6 +211,7 @@ fn events() -> Vec<Event> {
                     most: String::new(),
                     note: "µs".to_owned(),
                 }],
+                kernels: "c\nd".to_owned(),
                 text: "a\nb".to_owned(),
                 json: "{}".to_owned(),
             },

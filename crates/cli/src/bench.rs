@@ -54,7 +54,7 @@ pub(crate) struct BenchArgs {
     /// Choose the adapter with this in its name or its back end's, instead of the most powerful
     #[arg(long, value_name = "NAME-PART")]
     adapter: Option<String>,
-    /// Show the time of each kernel, stage by stage, where the adapter has timestamps
+    /// Show the time of each kernel, stage by stage: by timestamps, or by repeating it where the adapter has none
     #[arg(long)]
     profile: bool,
     /// Leave out the checks of indices that wgpu adds to kernels, to see what they cost
@@ -143,11 +143,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
         let json = json.map_err(|error| Failure::other(format!("the report: {error}")))?;
         return print(&format!("{json}\n"));
     }
-    let mut text = report.to_string();
-    if args.profile && report.profile.is_none() {
-        text.push_str("\nno profile: this adapter has no timestamps\n");
-    }
-    print(&text)
+    print(&report.to_string())
 }
 
 /// What became of a tuning run.

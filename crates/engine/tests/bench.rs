@@ -161,10 +161,7 @@ fn a_step_in_bytes_has_as_many_dispatches() {
         let per_layer = if norms { 6 } else { 8 };
         assert_eq!(report.decode[0].dispatches_per_token, per_layer * 2 + 6);
         // Who they were, where that can be seen.
-        let Some(profile) = report.profile else {
-            assert!(report.adapter.features.is_empty());
-            continue;
-        };
+        let profile = report.profile.unwrap();
         let step = profile.last().unwrap();
         let used = |name: &str| step.kernels.iter().any(|kernel| kernel.name == name);
         for name in [
@@ -188,13 +185,25 @@ fn a_step_in_bytes_has_as_many_dispatches() {
 /// The profile has every dispatch of a step, and every rate is a number.
 #[test]
 fn a_profile_names_every_dispatch() {
-    let bench = made_up(true);
-    let report = measure(&bench, &options(&[300])).unwrap();
-    if report.adapter.features.is_empty() {
-        assert!(report.profile.is_none());
-        return;
+    for timestamps in [true, false] {
+        let bench = made_up(timestamps);
+        profile_of(&measure(&bench, &options(&[300])).unwrap());
     }
-    let profile = report.profile.unwrap();
+}
+
+fn profile_of(report: &BenchReport) {
+    let has_timestamps = report
+        .adapter
+        .features
+        .iter()
+        .any(|it| it == "timestamp-query");
+    let by = if has_timestamps {
+        "timestamps"
+    } else {
+        "repeating"
+    };
+    let profile = report.profile.as_ref().unwrap();
+    assert!(profile.iter().all(|stage| stage.timed_by == by));
     let stages: Vec<&str> = profile.iter().map(|stage| stage.stage.as_str()).collect();
     assert_eq!(stages, ["vision", "prefill", "decode at 300"]);
     let count: f64 = profile[2].kernels.iter().map(|kernel| kernel.count).sum();
@@ -209,7 +218,7 @@ fn a_profile_names_every_dispatch() {
     });
     assert_eq!(count, 3.0);
     assert!((profile[2].picking_share - share).abs() < 1e-9, "{share}");
-    for stage in &profile {
+    for stage in profile {
         assert!(!stage.kernels.is_empty());
         let share: f64 = stage.kernels.iter().map(|kernel| kernel.share).sum();
         assert!((share - 1.0).abs() < 1e-9 || share == 0.0, "{share}");
@@ -244,9 +253,8 @@ fn a_report_is_data_and_text() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    let timed = report.profile.is_some();
     for part in ["to pick the token", "% copy  ", "of limit"] {
-        assert_eq!(text.contains(part), timed, "{part} in {text}");
+        assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains("FEWER LAYERS"));
     let fewer = BenchReport {
@@ -329,12 +337,13 @@ fn what_cannot_be_measured_is_said() {
     // Positions that nobody asked for are left out where the model does not have them.
     let default = BenchOptions {
         positions: None,
+        profile: false,
         ..options(&[])
     };
     let report = measure(&bench, &default).unwrap();
     let positions: Vec<usize> = report.decode.iter().map(|at| at.position).collect();
     assert_eq!(positions, [300]);
-    // No timestamps were asked for.
+    // Nobody asked for single kernels.
     assert!(report.profile.is_none());
 
     let cancel = CancelToken::default();

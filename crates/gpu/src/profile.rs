@@ -1,7 +1,8 @@
 //! How long each kernel takes, by timestamps around every single dispatch.
 //!
 //! While a profile is being taken each dispatch gets a pass of its own, which costs a little; so
-//! the sum of all kernels is not what a program takes otherwise.
+//! the sum of all kernels is not what a program takes otherwise. Without timestamps it is by
+//! `repeats`.
 
 use std::collections::HashMap;
 
@@ -9,6 +10,7 @@ use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::program::{Program, Step};
 use crate::readback::Readback;
+use crate::repeats::Repeats;
 use crate::submit::{copy, run};
 
 /// Dispatches in a set of queries, two each: WebGPU allows 4,096 queries.
@@ -32,51 +34,68 @@ pub struct KernelTime {
     pub nanoseconds: u64,
 }
 
-/// Dispatches whose times are on the GPU.
-#[derive(Default)]
-pub(crate) struct Profile(Vec<Set>);
+/// How kernels are timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimedBy {
+    /// Timestamps at both ends of each dispatch, which has a pass of its own.
+    Timestamps,
+    /// A clock, while all dispatches of a kernel are repeated by themselves.
+    Repeating,
+}
 
-struct Set {
+/// What is known of what was submitted.
+pub(crate) enum Profile {
+    /// Its times are on the GPU.
+    Timestamps(Vec<Set>),
+    Repeats(Repeats),
+}
+
+pub(crate) struct Set {
     queries: wgpu::QuerySet,
     kernels: Vec<KernelTime>, // of each pair of queries
 }
 
 impl Gpu {
-    /// Times every dispatch from now on until [`Gpu::take_profile`]. Returns whether it can: the
-    /// device must have been opened with [`crate::GpuOptions::timestamps`], on an adapter that has
-    /// them.
-    pub fn start_profile(&self) -> bool {
+    /// Times every dispatch from now on until [`Gpu::take_profile`]. Returns how: by timestamps if the
+    /// device was opened with [`crate::GpuOptions::timestamps`], on an adapter that has them.
+    pub fn start_profile(&self) -> TimedBy {
         let features = self.0.device.features();
-        let can = features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        if can {
-            *self.0.profile.borrow_mut() = Some(Profile::default());
-        }
-        can
+        let (profile, by) = match features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            true => (Profile::Timestamps(Vec::new()), TimedBy::Timestamps),
+            false => (Profile::Repeats(Repeats::default()), TimedBy::Repeating),
+        };
+        *self.0.profile.borrow_mut() = Some(profile);
+        by
     }
 
     /// What was submitted since [`Gpu::start_profile`], the longest first; nothing is timed any
-    /// more.
+    /// more. Where that is [`TimedBy::Repeating`], all of it is dispatched again here, kernel by kernel: what it
+    /// wrote is no longer what it was.
     ///
     /// # Errors
     /// A GPU that fails.
     pub async fn take_profile(&self) -> Result<Vec<KernelTime>, GpuError> {
-        let Some(Profile(sets)) = self.0.profile.take() else {
-            return Ok(Vec::new());
+        let mut times = match self.0.profile.take() {
+            None => Vec::new(),
+            Some(Profile::Timestamps(sets)) => self.times_of(sets).await?,
+            Some(Profile::Repeats(repeats)) => self.repeat(repeats).await?,
         };
+        times.sort_by_key(|time| (std::cmp::Reverse(time.nanoseconds), time.name, time.bytes));
+        Ok(times)
+    }
+
+    async fn times_of(&self, sets: Vec<Set>) -> Result<Vec<KernelTime>, GpuError> {
         let period = f64::from(self.0.queue.raw().get_timestamp_period());
         let mut sums = HashMap::new();
         for set in sets {
             let ticks = self.read_queries(&set).await?;
             for (kernel, ticks) in set.kernels.into_iter().zip(ticks) {
-                let key = (kernel.name, kernel.workgroups, kernel.bytes);
-                let sum = sums.entry(key).or_insert(kernel);
+                let sum = sums.entry(kernel.key()).or_insert(kernel);
                 sum.count += 1;
                 sum.nanoseconds += (ticks as f64 * period) as u64;
             }
         }
-        let mut times: Vec<KernelTime> = sums.into_values().collect();
-        times.sort_by_key(|time| (std::cmp::Reverse(time.nanoseconds), time.name, time.bytes));
-        Ok(times)
+        Ok(sums.into_values().collect())
     }
 
     /// Ticks of each pair.
@@ -108,11 +127,17 @@ impl Gpu {
             .collect())
     }
 
-    /// Submits with a timestamp before and after each dispatch, if a profile is being taken.
+    /// Submits with a timestamp before and after each dispatch, if such a profile is being taken. For another
+    /// one, notes it, and it is to be submitted as ever.
     pub(crate) fn submit_timed(&self, program: &Program) -> bool {
         let mut profile = self.0.profile.borrow_mut();
-        let Some(Profile(sets)) = profile.as_mut() else {
-            return false;
+        let sets = match profile.as_mut() {
+            None => return false,
+            Some(Profile::Repeats(repeats)) => {
+                repeats.note(program);
+                return false;
+            }
+            Some(Profile::Timestamps(sets)) => sets,
         };
         let device = &self.0.device;
         let mut steps = program.steps.iter().peekable();
@@ -162,8 +187,15 @@ fn room<'s>(device: &wgpu::Device, sets: &'s mut Vec<Set>) -> &'s mut Set {
     &mut sets[last]
 }
 
+impl KernelTime {
+    /// What is one and the same in a profile.
+    pub(crate) fn key(&self) -> (&'static str, [u32; 3], u64) {
+        (self.name, self.workgroups, self.bytes)
+    }
+}
+
 /// A dispatch that was not timed yet.
-fn kernel(step: &Step) -> Option<KernelTime> {
+pub(crate) fn kernel(step: &Step) -> Option<KernelTime> {
     let Step::Dispatch {
         shader,
         bytes,

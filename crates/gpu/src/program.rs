@@ -32,6 +32,7 @@ pub struct Program {
     pub(crate) steps: Vec<Step>,
 }
 
+#[derive(Clone)]
 pub(crate) enum Step {
     Dispatch {
         shader: &'static Shader,
@@ -57,6 +58,7 @@ pub(crate) enum Step {
 }
 
 /// A part of a buffer under the number of a binding.
+#[derive(Clone)]
 pub(crate) struct Bound {
     pub(crate) binding: u32,
     #[cfg_attr(not(vulkan), expect(dead_code, reason = "read for replay"))]

@@ -68,6 +68,11 @@ async fn one_click_measures_the_loaded_model() {
             "{part} in {facts}"
         );
     }
+    page.click("#speed-kernels summary").await;
+    let kernels = text(&page, "#speed-kernels pre").await;
+    for part in ["vision: ", "decode at 300: ", "% copy", "to pick the token"] {
+        assert!(kernels.contains(part), "{part} in {kernels}");
+    }
     page.script("document.querySelector('.speed').scrollIntoView()")
         .await;
     let wide = "document.querySelector('.speed').scrollWidth > document.querySelector('.speed').clientWidth";

@@ -33,6 +33,18 @@ pub(super) fn Report(
     let warning = measured
         .warning
         .map(|warning| view! { <p class="speed-warning">{warning}</p> });
+    let kernels = (!measured.kernels.is_empty()).then(|| {
+        view! {
+            <details id="speed-kernels" class="speed-kernels">
+                <summary>"Single kernels"</summary>
+                <p>
+                    "Each kernel was repeated by itself, and timed by the clock. What the browser takes to hand \
+                     it on is part of that: of kernels of a few microseconds it is much."
+                </p>
+                <pre tabindex="0">{measured.kernels}</pre>
+            </details>
+        }
+    });
     view! {
         {warning}
         <table id="speed-table">
@@ -46,6 +58,7 @@ pub(super) fn Report(
                 <tbody>{rows.collect_view()}</tbody>
         </table>
         <dl id="speed-facts" class="speed-facts">{facts.collect_view()}</dl>
+        {kernels}
         <div class="speed-copy">
             <CopyButton label="Copy as text" text=Signal::stored(measured.text) />
             <CopyButton label="Copy as JSON" text=Signal::stored(measured.json) />

@@ -11,6 +11,9 @@ pub struct Measured {
     pub warning: Option<String>,
     /// The figures.
     pub lines: Vec<MeasuredLine>,
+    /// A table of single kernels; nothing where the adapter has no timestamps.
+    #[serde(default)]
+    pub kernels: String,
     /// All of it as one text.
     pub text: String,
     /// All of it as JSON, as `paligemma bench --json` prints it.

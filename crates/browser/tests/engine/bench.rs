@@ -38,8 +38,16 @@ async fn a_model_is_measured_and_stays() {
         })
         .collect();
     // What suits the adapter comes first.
-    assert_eq!(stages[..2], [[0, 5], [1, 5]]);
-    assert_eq!(stages.len(), 5);
+    assert_eq!(stages[..2], [[0, 6], [1, 6]]);
+    assert_eq!(stages.len(), 6);
+    for part in ["vision: ", "prefill: ", "decode at 300: ", "matvec"] {
+        assert!(
+            measured.kernels.contains(part),
+            "{part} in {}",
+            measured.kernels
+        );
+    }
+    assert!(measured.text.contains(&measured.kernels));
     assert!(measured.text.contains("the demo") && measured.warning.is_none());
     assert!(
         measured

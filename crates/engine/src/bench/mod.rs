@@ -39,7 +39,7 @@ pub struct BenchOptions {
     pub tokens: usize,
     /// Positions at which decoding begins; none: 300, 1,000 and 4,000, those that the model has.
     pub positions: Option<Vec<usize>>,
-    /// Time single kernels too, where the adapter has timestamps.
+    /// Time single kernels too: by timestamps if the GPU was opened with them, or by repeating each.
     pub profile: bool,
     /// Measure first which kernels suit the adapter, and use them from then on.
     pub tune: bool,
@@ -268,8 +268,7 @@ impl Run<'_> {
         progress: &mut dyn FnMut(BenchProgress),
     ) -> Result<BenchReport, EngineError> {
         let positions = self.positions()?;
-        let profiled = self.options.profile && self.gpu.start_profile();
-        self.gpu.take_profile().await?;
+        let profiled = self.options.profile;
         let tune = usize::from(self.options.tune);
         let of = 2 + positions.len() + usize::from(profiled) + tune;
         let mut done = 0;
@@ -389,11 +388,20 @@ impl Run<'_> {
         let (pixels, ids) = inputs(config);
         let mut session = Session::new(self.model, ids.len() + 1, usize::MAX)?;
         let mut stages = Vec::new();
-        self.gpu.start_profile();
+        // Kernels that are repeated leave features that are none.
         let features = self.model.encode_image(&pixels, &mut Taps::none()).await?;
+        let by = self.gpu.start_profile();
+        self.model.encode_image(&pixels, &mut Taps::none()).await?;
         let attention = Some(roofline::vision_attention(config));
         let times = self.gpu.take_profile().await?;
-        stages.push(StageProfile::new("vision".to_owned(), 1, &times, attention));
+        stages.push(StageProfile::new(
+            "vision".to_owned(),
+            1,
+            &times,
+            by,
+            attention,
+        ));
+        self.go_on()?;
         self.gpu.start_profile();
         session
             .prefill(self.model, &ids, &[features], &mut Taps::none())
@@ -404,6 +412,7 @@ impl Run<'_> {
             "prefill".to_owned(),
             1,
             &times,
+            by,
             attention,
         ));
         drop(session);
@@ -419,7 +428,7 @@ impl Run<'_> {
             }
             let times = self.gpu.take_profile().await?;
             let stage = format!("decode at {position}");
-            stages.push(StageProfile::new(stage, steps, &times, None));
+            stages.push(StageProfile::new(stage, steps, &times, by, None));
         }
         Ok(stages)
     }

@@ -62,9 +62,7 @@ mod tests {
             session.pick(&model, picking.clone()).expect("room");
             session.assume(&model, 4).expect("a position");
             block_on(gpu.finish()).expect("a GPU");
-            if !gpu.start_profile() {
-                return;
-            }
+            gpu.start_profile();
             block_on(session.decode(&model)).expect("a token");
             let times = block_on(gpu.take_profile()).expect("times");
             let count = |picks: bool| -> usize {

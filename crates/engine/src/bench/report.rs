@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use paligemma_gpu::{AdapterInfo, Candidate, Choice, ChosenBy, KernelTime};
+use paligemma_gpu::{AdapterInfo, Candidate, Choice, ChosenBy, KernelTime, TimedBy};
 use serde::{Deserialize, Serialize};
 
 use super::picking::picks_token;
@@ -37,7 +37,7 @@ pub struct BenchReport {
     pub first_token_share_of_f32_peak: f64,
     /// Later tokens, at each position.
     pub decode: Vec<Decode>,
-    /// Times of single kernels; none unless they were asked for and the adapter has timestamps.
+    /// Times of single kernels; none unless they were asked for.
     pub profile: Option<Vec<StageProfile>>,
 }
 
@@ -206,6 +206,8 @@ pub struct StageProfile {
     pub stage: String,
     /// How often the stage was run.
     pub runs: usize,
+    /// How its kernels were timed: by `timestamps`, or by `repeating` each.
+    pub timed_by: String,
     /// Of the time of all its kernels the part of those that pick the token from the logits.
     pub picking_share: f64,
     /// Its kernels.
@@ -321,6 +323,7 @@ impl StageProfile {
         stage: String,
         runs: usize,
         times: &[KernelTime],
+        by: TimedBy,
         attention: Option<u64>,
     ) -> Self {
         let of_attention = |time: &&KernelTime| time.name.starts_with("attention");
@@ -352,6 +355,11 @@ impl StageProfile {
         Self {
             stage,
             runs,
+            timed_by: match by {
+                TimedBy::Timestamps => "timestamps",
+                TimedBy::Repeating => "repeating",
+            }
+            .to_owned(),
             // Not a sum, which of no numbers is -0.
             picking_share: picking.fold(0.0, |sum, kernel| sum + kernel.share),
             kernels,
@@ -402,7 +410,13 @@ mod tests {
             time("top_parts", None),
             time("topmost", None),
         ];
-        let stage = StageProfile::new("decode at 5".to_owned(), 1, &times, None);
+        let stage = StageProfile::new(
+            "decode at 5".to_owned(),
+            1,
+            &times,
+            TimedBy::Timestamps,
+            None,
+        );
         assert!((stage.picking_share - 0.25).abs() < 1e-9);
         let stages = StageProfile::held_against(vec![stage], &LIMITS);
         let kernels = stages.iter().flat_map(|stage| &stage.kernels);

@@ -55,10 +55,7 @@ impl fmt::Display for BenchReport {
             let name = format!("  {}, {}", tried.job, tried.kernel);
             writeln!(f, "{name:<24}{ms:>12}{chosen}")?;
         }
-        for stage in self.profile.iter().flatten() {
-            write_profile(f, stage)?;
-        }
-        Ok(())
+        f.write_str(&self.kernels())
     }
 }
 
@@ -72,6 +69,13 @@ impl BenchReport {
             "FEWER LAYERS THAN THE MODEL HAS, {vision} + {text} of {of_vision} + {of_text}: no \
              figure below is one of the whole model"
         ))
+    }
+
+    /// A table of the kernels of each stage; nothing if they were not timed.
+    #[must_use]
+    pub fn kernels(&self) -> String {
+        let stages = self.profile.iter().flatten();
+        stages.map(|stage| Kernels(stage).to_string()).collect()
     }
 
     /// What was measured where, by name.
@@ -240,46 +244,56 @@ fn decode(lines: &mut Vec<Line>, decode: &Decode) {
     lines.push(times("  encode and submit", host, note));
 }
 
-fn write_profile(f: &mut fmt::Formatter<'_>, stage: &StageProfile) -> fmt::Result {
-    let all = &stage.kernels;
-    let sum: f64 = all.iter().map(|k| k.count * k.microseconds).sum();
-    let count: f64 = all.iter().map(|k| k.count).sum();
-    let picking = match all.iter().any(|kernel| picks_token(&kernel.name)) {
-        true => format!(" ({} to pick the token)", percent(stage.picking_share)),
-        false => String::new(),
-    };
-    writeln!(
-        f,
-        "\n{}: {count:.0} dispatches, {} in kernels{picking}, each in a pass of its own",
-        stage.stage,
-        milliseconds(sum / 1000.0)
-    )?;
-    writeln!(
-        f,
-        "{:>7}{:>8}{:>10}{:>12}{:>10}{:>11}{:>14}  kernel, workgroups",
-        "share", "count", "each", "bound", "GB/s", "GFLOP/s", "of limit"
-    )?;
-    for kernel in all.iter().take(SHOWN) {
-        let [x, y, z] = kernel.workgroups;
-        let gflops = kernel.gflop_per_second;
-        let of_limit = format!("{} {}", percent(kernel.share_of_limit), kernel.limited_by);
+/// The kernels of a stage, as a table.
+struct Kernels<'s>(&'s StageProfile);
+
+impl fmt::Display for Kernels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(stage) = self;
+        let all = &stage.kernels;
+        let sum: f64 = all.iter().map(|k| k.count * k.microseconds).sum();
+        let count: f64 = all.iter().map(|k| k.count).sum();
+        let picking = match all.iter().any(|kernel| picks_token(&kernel.name)) {
+            true => format!(" ({} to pick the token)", percent(stage.picking_share)),
+            false => String::new(),
+        };
+        let how = match stage.timed_by.as_str() {
+            "repeating" => "each repeated by itself",
+            _ => "each in a pass of its own",
+        };
         writeln!(
             f,
-            "{:>7}{:>8.0}{:>10}{:>9.2} MB{:>10.1}{:>11}{of_limit:>14}  {} {x}×{y}×{z}",
-            percent(kernel.share),
-            kernel.count,
-            milliseconds(kernel.microseconds / 1000.0),
-            kernel.bytes as f64 / 1e6,
-            kernel.gb_per_second,
-            gflops.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
-            kernel.name,
+            "\n{}: {count:.0} dispatches, {} in kernels{picking}, {how}",
+            stage.stage,
+            milliseconds(sum / 1000.0)
         )?;
+        writeln!(
+            f,
+            "{:>7}{:>8}{:>10}{:>12}{:>10}{:>11}{:>14}  kernel, workgroups",
+            "share", "count", "each", "bound", "GB/s", "GFLOP/s", "of limit"
+        )?;
+        for kernel in all.iter().take(SHOWN) {
+            let [x, y, z] = kernel.workgroups;
+            let gflops = kernel.gflop_per_second;
+            let of_limit = format!("{} {}", percent(kernel.share_of_limit), kernel.limited_by);
+            writeln!(
+                f,
+                "{:>7}{:>8.0}{:>10}{:>9.2} MB{:>10.1}{:>11}{of_limit:>14}  {} {x}×{y}×{z}",
+                percent(kernel.share),
+                kernel.count,
+                milliseconds(kernel.microseconds / 1000.0),
+                kernel.bytes as f64 / 1e6,
+                kernel.gb_per_second,
+                gflops.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
+                kernel.name,
+            )?;
+        }
+        if let Some(rest) = all.get(SHOWN..).filter(|rest| !rest.is_empty()) {
+            let share: f64 = rest.iter().map(|kernel| kernel.share).sum();
+            writeln!(f, "{:>7}  {} more", percent(share), rest.len())?;
+        }
+        Ok(())
     }
-    if let Some(rest) = all.get(SHOWN..).filter(|rest| !rest.is_empty()) {
-        let share: f64 = rest.iter().map(|kernel| kernel.share).sum();
-        writeln!(f, "{:>7}  {} more", percent(share), rest.len())?;
-    }
-    Ok(())
 }
 
 /// Three digits, in the unit that suits.

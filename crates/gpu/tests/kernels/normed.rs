@@ -40,7 +40,7 @@ fn of_kind(kind: Kind, precision: Precision, unit: usize) {
     // that the 256 invocations of a workgroup read in one go and in several.
     for (i, factor) in [1, 3, 9, 36, 72, 145].into_iter().enumerate() {
         for (j, outputs) in [1, 7, 33, ENOUGH].into_iter().enumerate() {
-            in_force(&gpu, 1 << 10 << (i + j) % 6);
+            in_force(&gpu, 1 << 10 << ((i + j) % 6));
             let short = usize::from(unit == 8 && j % 2 == 1);
             let columns = upload::columns(precision, factor * unit - 3 * short);
             let is_branched = (i + j) % 2 == 0;

@@ -1,6 +1,6 @@
 //! Times of single kernels.
 
-use paligemma_gpu::{Gpu, GpuError, GpuOptions, Linear};
+use paligemma_gpu::{Gpu, GpuError, GpuOptions, Linear, TimedBy};
 use pollster::block_on;
 
 use crate::Q8;
@@ -17,11 +17,16 @@ fn open(timestamps: bool) -> Gpu {
 
 #[test]
 fn every_dispatch_is_in_the_profile() {
-    let gpu = open(true);
+    for timestamps in [true, false] {
+        profile_of(&open(timestamps));
+    }
+}
+
+fn profile_of(gpu: &Gpu) {
     let mut rng = Rng::new(5);
-    let (matrix, _) = upload::matrix(&gpu, 24, 64, Q8, &rng.numbers(24 * 64, 1.0));
-    let x = upload::tensor(&gpu, 64, &rng.numbers(64, 1.0));
-    let many = upload::tensor(&gpu, 64, &rng.numbers(5 * 64, 1.0));
+    let (matrix, _) = upload::matrix(gpu, 24, 64, Q8, &rng.numbers(24 * 64, 1.0));
+    let x = upload::tensor(gpu, 64, &rng.numbers(64, 1.0));
+    let many = upload::tensor(gpu, 64, &rng.numbers(5 * 64, 1.0));
     let y = gpu.tensor("y", 1, 24).unwrap();
     let ys = gpu.tensor("ys", 5, 24).unwrap();
     let mut r = gpu.recorder();
@@ -33,11 +38,8 @@ fn every_dispatch_is_in_the_profile() {
     let program = r.finish().unwrap();
 
     gpu.submit(&program);
-    if !gpu.start_profile() {
-        assert!(!is_timed(&gpu));
-        return;
-    }
-    assert!(is_timed(&gpu));
+    let by = gpu.start_profile();
+    assert_eq!(by == TimedBy::Timestamps, is_timed(gpu));
     // More than a set of queries holds.
     let times = 600;
     for _ in 0..times {
@@ -60,6 +62,8 @@ fn every_dispatch_is_in_the_profile() {
             .iter()
             .all(|kernel| kernel.nanoseconds < 60_000_000_000)
     );
+    // Some time went by, whatever the clock.
+    assert!(profile.iter().any(|kernel| kernel.nanoseconds > 0));
 
     // It is over.
     gpu.submit(&program);
@@ -68,10 +72,12 @@ fn every_dispatch_is_in_the_profile() {
 }
 
 #[test]
-fn nothing_is_timed_unless_it_was_asked_for() {
+fn timestamps_are_taken_only_where_they_were_asked_for() {
     let gpu = open(false);
-    assert!(!gpu.start_profile());
+    assert_eq!(gpu.start_profile(), TimedBy::Repeating);
     assert!(!is_timed(&gpu));
+    // Nothing was submitted, and what is submitted now is not noted any more.
+    assert!(block_on(gpu.take_profile()).unwrap().is_empty());
 }
 
 fn is_timed(gpu: &Gpu) -> bool {

@@ -115,6 +115,7 @@ fn options() -> BenchOptions {
     BenchOptions {
         runs: 3,
         tokens: 16,
+        profile: true,
         tune: true,
         ..BenchOptions::default()
     }
@@ -152,6 +153,7 @@ fn words(report: &BenchReport) -> Measured {
                 note: line.note,
             })
             .collect(),
+        kernels: report.kernels().trim().to_owned(),
         text: report.to_string(),
         // Plain numbers and strings, of which JSON refuses none.
         json: serde_json::to_string_pretty(report).unwrap_or_default(),

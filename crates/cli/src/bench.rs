@@ -80,8 +80,9 @@ const FIGURES: &str = "Copy bandwidth and f32 peak of the adapter are measured i
                        decoding as a share of the bandwidth, a kernel of --profile as a share of \
                        the one that it is nearest to. The bytes of a token are those that a step \
                        reads at least: the weights of decoder and head, a row of the embedding, \
-                       keys and values. With --profile every dispatch gets a pass of its own, \
-                       which costs a little, so the kernels' sum is not the stage's time.\n\n\
+                       keys and values. With --profile every dispatch gets a pass of its own \
+                       between two timestamps or, where the adapter has none, is repeated by itself; both \
+                       cost a little, so the kernels' sum is not the stage's time.\n\n\
                        With --json: conditions (command, date, machine), version, adapter, tried \
                        (kernels that were timed to choose one: job, kernel, ms, chosen), model, \
                        limits (copy_gb_per_second, f32_gflop_per_second), load_ms, vision and \
@@ -90,7 +91,7 @@ const FIGURES: &str = "Copy bandwidth and f32 peak of the adapter are measured i
                        and prefill together), decode (for each position: tokens, \
                        tokens_per_second, ms_per_token, host_ms_per_token, dispatches_per_token, \
                        replayed, steps_per_submission, bytes_per_token, gb_per_second, \
-                       share_of_copy), profile (with --profile, for each stage: stage, runs, \
+                       share_of_copy), profile (with --profile, for each stage: stage, runs, timed_by, \
                        picking_share, the part of the kernels' time in which the token is picked \
                        from the logits, and kernels: name, workgroups, count, microseconds, share, \
                        bytes, gb_per_second, gflop_per_second, share_of_limit, limited_by, which \

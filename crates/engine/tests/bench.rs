@@ -136,7 +136,7 @@ fn steps_are_replayed_where_that_is_wanted() {
 
 /// Whoever writes a row packs it, where keys are shared out, as on a GPU they always are.
 #[test]
-fn a_step_in_bytes_has_as_many_dispatches() {
+fn a_step_has_as_many_dispatches_as_its_kernels_say() {
     for (kernels, packs, norms) in [
         ("tiled fours=1024", false, false),
         ("tiled fours=1024 norms", false, true),

@@ -15,8 +15,9 @@ pub(crate) fn median(mut samples: Vec<f64>) -> Option<f64> {
 
 /// The same to the bit: see [`Product::new`]. Where inputs are rounded, scales may be multiplied in
 /// another order than is written, or round by themselves, which costs a few units in the last place of
-/// each of the terms of a sum; and so do factors of norms. Of cooperative
-/// matrices weights are rounded too, by 2^-11 of each at most, so a sum of random signs by less than
+/// each of the terms of a sum. With norms inside, each term has been multiplied with a scale, rounded, and so
+/// round the sums, too: of 2304 terms of random signs that is some hundred units at most, 1e-5 of the largest. Of
+/// cooperative matrices weights are rounded too, by 2^-11 of each at most, so a sum of random signs by less than
 /// that of the largest.
 pub(crate) fn agree(found: &[f32], wanted: &[f32], variants: Variants) -> bool {
     let part = match variants.matmul {

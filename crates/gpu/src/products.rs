@@ -76,7 +76,10 @@ impl Product {
     pub(crate) fn record(&self, recorder: &mut Recorder) {
         if let Some(nothing) = &self.nothing {
             let [zeros, zero_scales] = &nothing.zeros;
-            if recorder.norms_within(&self.w) {
+            // Those of the residual stream have a norm before them, and make wider rows of it; what follows a
+            // branch has none.
+            let is_wider = self.w.rows() >= self.w.columns();
+            if is_wider && recorder.norms_within(&self.w) {
                 let x = Normed {
                     hidden: &self.x,
                     branch: Some((zeros, zero_scales)),

@@ -68,17 +68,26 @@ impl Gpu {
         by
     }
 
+    /// Times nothing any more, and forgets what was submitted.
+    pub fn drop_profile(&self) {
+        self.0.profile.take();
+    }
+
     /// What was submitted since [`Gpu::start_profile`], the longest first; nothing is timed any
-    /// more. Where that is [`TimedBy::Repeating`], all of it is dispatched again here, kernel by kernel: what it
-    /// wrote is no longer what it was.
+    /// more. Where that is [`TimedBy::Repeating`], all of it is dispatched again here, kernel by kernel in the order
+    /// in which they first came: what it wrote is no longer what it was. Between two kernels `go_on` is asked; if
+    /// it says no, those after are left out.
     ///
     /// # Errors
     /// A GPU that fails.
-    pub async fn take_profile(&self) -> Result<Vec<KernelTime>, GpuError> {
+    pub async fn take_profile(
+        &self,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<KernelTime>, GpuError> {
         let mut times = match self.0.profile.take() {
             None => Vec::new(),
             Some(Profile::Timestamps(sets)) => self.times_of(sets).await?,
-            Some(Profile::Repeats(repeats)) => self.repeat(repeats).await?,
+            Some(Profile::Repeats(repeats)) => self.repeat(repeats, go_on).await?,
         };
         times.sort_by_key(|time| (std::cmp::Reverse(time.nanoseconds), time.name, time.bytes));
         Ok(times)

@@ -1,8 +1,8 @@
-//! How long each kernel takes, by a clock, where there are no timestamps or browsers would round them to a
-//! tenth of a millisecond.
+//! How long each kernel takes, by a clock, where there are no timestamps. (Browsers have some, but rounded to a
+//! tenth of a millisecond.)
 //!
-//! All dispatches of a kernel are submitted again and again by themselves, one after the other, so that
-//! each reads what it read, and more than caches hold if it was more. What a submission takes by itself falls
+//! All dispatches of a kernel are submitted again and again by themselves, one after the other, so that what
+//! they read is more than caches hold if it was more. What a submission takes by itself falls
 //! out where a longer one is held against a shorter one. What it takes to hand on a dispatch does not: of
 //! kernels of a few microseconds it is a part.
 
@@ -15,11 +15,14 @@ use crate::profile::{KernelTime, kernel};
 use crate::program::{Program, Step};
 use crate::submit::run;
 
-/// What takes so long is right without being repeated: clocks of browsers have steps of a tenth of a millisecond.
+/// A difference of so much is told from nothing: clocks of browsers have steps of a tenth of a millisecond.
 const ENOUGH_MS: f64 = 5.0;
+/// Beside so much, what a submission takes by itself is next to nothing.
+const LONG_MS: f64 = 100.0;
+/// Differences of which the median counts.
 const SAMPLES: usize = 3;
-/// Most dispatches of a submission, however fast they are.
-const MOST: usize = 1 << 13;
+/// Dispatches of the shorter submission after which there are no longer ones, however fast they are.
+const MOST: usize = 1 << 12;
 
 /// What was submitted, kernel by kernel, in the order in which they first were.
 #[derive(Default)]
@@ -41,11 +44,19 @@ impl Repeats {
 }
 
 impl Gpu {
-    /// Times what was noted.
-    pub(crate) async fn repeat(&self, repeats: Repeats) -> Result<Vec<KernelTime>, GpuError> {
+    /// Times what was noted, as long as it is to go on.
+    pub(crate) async fn repeat(
+        &self,
+        repeats: Repeats,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<KernelTime>, GpuError> {
         let mut times = Vec::with_capacity(repeats.0.len());
         for (kernel, steps) in repeats.0 {
-            let ms = self.milliseconds_of(&steps).await?;
+            if !go_on() {
+                break;
+            }
+            let run = async |repeats| self.dispatch_again(&steps, repeats).await;
+            let ms = milliseconds_of(steps.len(), run).await?;
             times.push(KernelTime {
                 count: steps.len(),
                 nanoseconds: (ms * 1e6) as u64,
@@ -53,30 +64,6 @@ impl Gpu {
             });
         }
         Ok(times)
-    }
-
-    /// Of all of them, one after the other.
-    async fn milliseconds_of(&self, steps: &[Step]) -> Result<f64, GpuError> {
-        let mut repeats = 1;
-        let mut once = self.dispatch_again(steps, repeats).await?;
-        // Long enough for what a submission takes by itself to be next to nothing.
-        if once >= 20.0 * ENOUGH_MS {
-            return Ok(once);
-        }
-        loop {
-            let more = self.dispatch_again(steps, 2 * repeats).await?;
-            if more - once >= ENOUGH_MS || 2 * repeats * steps.len() >= MOST {
-                let mut samples = vec![more - once];
-                while samples.len() < SAMPLES {
-                    let once = self.dispatch_again(steps, repeats).await?;
-                    let more = self.dispatch_again(steps, 2 * repeats).await?;
-                    samples.push(more - once);
-                }
-                return Ok(median(samples).unwrap_or_default().max(0.0) / repeats as f64);
-            }
-            repeats *= 2;
-            once = more;
-        }
     }
 
     /// Milliseconds until all of it is done, from when it is handed over.
@@ -100,5 +87,86 @@ impl Gpu {
         }
         self.finish().await?;
         Ok(begun.elapsed().as_secs_f64() * 1000.0)
+    }
+}
+
+/// Of one repeat of so many dispatches, when `run` says how many milliseconds some repeats take.
+async fn milliseconds_of<E>(
+    dispatches: usize,
+    mut run: impl AsyncFnMut(usize) -> Result<f64, E>,
+) -> Result<f64, E> {
+    let first = run(1).await?;
+    if first >= LONG_MS {
+        return Ok(first);
+    }
+    let mut repeats = 1;
+    loop {
+        let is_most = repeats * dispatches >= MOST;
+        let mut samples = Vec::with_capacity(SAMPLES);
+        while samples.len() < SAMPLES {
+            let once = run(repeats).await?;
+            samples.push(run(2 * repeats).await? - once);
+            // More of them would be no more than one of twice as many repeats.
+            if samples[0] < ENOUGH_MS && !is_most {
+                break;
+            }
+        }
+        let ms = median(samples).unwrap_or_default();
+        if ms >= ENOUGH_MS || is_most {
+            return Ok(ms.max(0.0) / repeats as f64);
+        }
+        repeats *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use pollster::block_on;
+
+    use super::*;
+
+    /// What is found of dispatches that take so long, on a clock of steps of 0.1 ms and beside 0.7 ms for a
+    /// submission; `hitch` is added to the run of this number. And how often they were run.
+    fn found(dispatches: usize, each_ms: f64, hitch: Option<usize>) -> (f64, usize) {
+        let mut runs = 0;
+        let run = async |repeats: usize| {
+            let late = if hitch == Some(runs) { 30.0 } else { 0.0 };
+            runs += 1;
+            let ms = 0.7 + late + each_ms * (repeats * dispatches) as f64;
+            Ok::<_, Infallible>((ms * 10.0).round() / 10.0)
+        };
+        let Ok(ms) = block_on(milliseconds_of(dispatches, run));
+        (ms, runs)
+    }
+
+    #[test]
+    fn a_submission_is_no_part_of_what_is_found() {
+        for (dispatches, each_ms) in [(1, 0.005), (104, 0.004), (4, 0.3), (26, 2.0), (1, 60.0)] {
+            let (ms, _) = found(dispatches, each_ms, None);
+            let wanted = each_ms * dispatches as f64;
+            // Both ends of a difference of at least 5 ms are rounded by half a tenth.
+            assert!((ms / wanted - 1.0).abs() <= 0.02, "{ms} of {wanted}");
+        }
+        // Long enough: once, with what a submission takes.
+        assert_eq!(found(4, 50.0, None), (200.7, 1));
+    }
+
+    #[test]
+    fn one_that_is_late_changes_nothing() {
+        let (quiet, _) = found(104, 0.004, None);
+        for late in 0..8 {
+            let (ms, _) = found(104, 0.004, Some(late));
+            assert!((ms / quiet - 1.0).abs() <= 0.02, "{late}: {ms} of {quiet}");
+        }
+    }
+
+    #[test]
+    fn what_takes_nothing_ends() {
+        let (ms, runs) = found(1, 0.0, None);
+        assert_eq!(ms, 0.0);
+        assert!(runs < 64, "{runs}");
+        assert_eq!(found(10 * MOST, 0.0, None).0, 0.0);
     }
 }

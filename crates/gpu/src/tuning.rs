@@ -93,7 +93,7 @@ impl Gpu {
         self.tune_with(true).await
     }
 
-    /// The same, with or without kernels that round inputs or need a feature.
+    /// The same, with or without kernels that round inputs, bind as much as there may be or need a feature.
     pub(crate) async fn tune_with(&self, optional: bool) -> Result<Tuning, GpuError> {
         let before = self.variants();
         let tried = self.try_all(optional).await;
@@ -148,7 +148,9 @@ impl Gpu {
             .fours
             .iter()
             .map(|&fours| Variants { fours, ..usual });
-        let norms = shapes.fours.iter().map(|&fours| Variants {
+        // Of two sizes, those that are tried first: each is a kernel to compile.
+        let norms = shapes.fours.iter().take(2).filter(|_| optional);
+        let norms = norms.map(|&fours| Variants {
             fours,
             norms: true,
             ..usual

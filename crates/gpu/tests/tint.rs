@@ -351,7 +351,11 @@ async fn kernels_are_compiled_ahead() {
         assert_eq!(asked, ready);
     }
     let with_all = Gpu::open(&GpuOptions::default()).await.unwrap();
-    for variants in ["half lanes=4 subgroups", "tiled fours=131072 bytes"] {
+    for variants in [
+        "half lanes=4 subgroups",
+        "tiled fours=131072 bytes",
+        "tiled fours=131072 norms",
+    ] {
         with_all.set_variants(variants.parse().unwrap());
         let prepared = with_all.prepare(roles.into_iter(), attention(CachePrecision::F16));
         let [asked, ready] = prepared.await;

@@ -133,6 +133,18 @@ impl Session {
         self.stand(model, positions)
     }
 
+    /// Has what was submitted to read a prefix of so many positions read it again when it is submitted again: it
+    /// begins at the first.
+    ///
+    /// # Errors
+    /// None that can be caused.
+    pub fn stand_before(&mut self, model: &PaliGemma, prefix: usize) -> Result<(), ModelError> {
+        let span = [0, prefix as u32];
+        model.gpu().write_indices(&self.memory.span, &span)?;
+        self.stand_at(0, prefix);
+        Ok(())
+    }
+
     /// Stands at `positions`, of keys and values that are there, as if all were a prefix.
     ///
     /// # Errors

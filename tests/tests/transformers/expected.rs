@@ -109,6 +109,8 @@ pub(crate) fn engine_of_a_gpu(model: &str, kernels: Option<&str>) -> Engine {
     let options = GpuOptions {
         baseline_limits: true,
         gpu_kernels: true,
+        // As on a GPU.
+        replays: Some(true),
         tuning: TuningOptions {
             known: Vec::new(),
             tune: kernels.map_or(Tune::Never, given),

@@ -41,7 +41,7 @@ pub(super) fn Report(
                     "Each kernel was repeated by itself, and timed by the clock. What the browser takes to hand \
                      it on is part of that: of kernels of a few microseconds it is much."
                 </p>
-                <pre tabindex="0">{measured.kernels}</pre>
+                <pre tabindex="0" role="region" aria-label="Single kernels">{measured.kernels}</pre>
             </details>
         }
     });

@@ -11,7 +11,7 @@ pub struct Measured {
     pub warning: Option<String>,
     /// The figures.
     pub lines: Vec<MeasuredLine>,
-    /// A table of single kernels; nothing where the adapter has no timestamps.
+    /// A table of single kernels; nothing if they were not timed.
     #[serde(default)]
     pub kernels: String,
     /// All of it as one text.

@@ -2,6 +2,7 @@
 
 mod decode;
 mod picking;
+mod profile;
 mod report;
 mod roofline;
 mod text;
@@ -27,8 +28,6 @@ use crate::error::EngineError;
 const POSITIONS: [usize; 3] = [300, 1000, 4000];
 /// Tokens of the prompt beside the picture's.
 const PROMPT: usize = 8;
-/// Steps of decoding that are timed kernel by kernel.
-const PROFILED: usize = 4;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -270,7 +269,8 @@ impl Run<'_> {
         let positions = self.positions()?;
         let profiled = self.options.profile;
         let tune = usize::from(self.options.tune);
-        let of = 2 + positions.len() + usize::from(profiled) + tune;
+        let profiles = if profiled { 2 + positions.len() } else { 0 };
+        let of = 2 + positions.len() + profiles + tune;
         let mut done = 0;
         let mut next = |stage: String| {
             progress(BenchProgress { stage, done, of });
@@ -300,8 +300,7 @@ impl Run<'_> {
         }
         let mut profile = None;
         if profiled {
-            next("single kernels".to_owned());
-            profile = Some(self.profile(&positions).await?);
+            profile = Some(self.profile(&positions, &mut next).await?);
         }
         Ok(BenchReport {
             conditions,
@@ -380,57 +379,6 @@ impl Run<'_> {
             prefill: stage(ids.len(), &prefill, roofline::prefill(config, ids.len())),
             both: Spread::of(&both[1..]),
         })
-    }
-
-    /// Every stage once more, each kernel timed.
-    async fn profile(&self, positions: &[usize]) -> Result<Vec<StageProfile>, EngineError> {
-        let config = self.model.config();
-        let (pixels, ids) = inputs(config);
-        let mut session = Session::new(self.model, ids.len() + 1, usize::MAX)?;
-        let mut stages = Vec::new();
-        // Kernels that are repeated leave features that are none.
-        let features = self.model.encode_image(&pixels, &mut Taps::none()).await?;
-        let by = self.gpu.start_profile();
-        self.model.encode_image(&pixels, &mut Taps::none()).await?;
-        let attention = Some(roofline::vision_attention(config));
-        let times = self.gpu.take_profile().await?;
-        stages.push(StageProfile::new(
-            "vision".to_owned(),
-            1,
-            &times,
-            by,
-            attention,
-        ));
-        self.go_on()?;
-        self.gpu.start_profile();
-        session
-            .prefill(self.model, &ids, &[features], &mut Taps::none())
-            .await?;
-        let attention = Some(roofline::prefill_attention(config, ids.len()));
-        let times = self.gpu.take_profile().await?;
-        stages.push(StageProfile::new(
-            "prefill".to_owned(),
-            1,
-            &times,
-            by,
-            attention,
-        ));
-        drop(session);
-        for &position in positions {
-            self.go_on()?;
-            let steps = PROFILED.min(self.options.tokens);
-            let mut session = Session::new(self.model, position + steps, usize::MAX)?;
-            session.assume(self.model, position)?;
-            self.gpu.finish().await?;
-            self.gpu.start_profile();
-            for _ in 0..steps {
-                session.decode(self.model).await?;
-            }
-            let times = self.gpu.take_profile().await?;
-            let stage = format!("decode at {position}");
-            stages.push(StageProfile::new(stage, steps, &times, by, None));
-        }
-        Ok(stages)
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
             block_on(gpu.finish()).expect("a GPU");
             gpu.start_profile();
             block_on(session.decode(&model)).expect("a token");
-            let times = block_on(gpu.take_profile()).expect("times");
+            let times = block_on(gpu.take_profile(&|| true)).expect("times");
             let count = |picks: bool| -> usize {
                 let kernels = times.iter().filter(|time| picks_token(time.name) == picks);
                 kernels.map(|time| time.count).sum()

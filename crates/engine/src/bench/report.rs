@@ -207,6 +207,7 @@ pub struct StageProfile {
     /// How often the stage was run.
     pub runs: usize,
     /// How its kernels were timed: by `timestamps`, or by `repeating` each.
+    #[serde(default)]
     pub timed_by: String,
     /// Of the time of all its kernels the part of those that pick the token from the logits.
     pub picking_share: f64,
@@ -333,7 +334,11 @@ impl StageProfile {
         let kernel = |time: &KernelTime| {
             let each = time.nanoseconds as f64 / time.count.max(1) as f64;
             // Per nanosecond is 10^9 a second.
-            let rate = |amount: u64| amount as f64 / each.max(1.0);
+            let rate = |amount: u64| match time.nanoseconds {
+                // Too short to be told from nothing.
+                0 => 0.0,
+                _ => amount as f64 / each.max(1.0),
+            };
             let dispatches = (time.count / runs.max(1)).max(1) as u64;
             let attention = attention.filter(|_| single && of_attention(&time));
             let multiply_adds = time.multiply_adds.or(attention.map(|all| all / dispatches));

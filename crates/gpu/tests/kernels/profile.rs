@@ -45,7 +45,7 @@ fn profile_of(gpu: &Gpu) {
     for _ in 0..times {
         gpu.submit(&program);
     }
-    let profile = block_on(gpu.take_profile()).unwrap();
+    let profile = block_on(gpu.take_profile(&|| true)).unwrap();
     assert_eq!(
         profile.iter().map(|kernel| kernel.count).sum::<usize>(),
         4 * times
@@ -67,7 +67,7 @@ fn profile_of(gpu: &Gpu) {
 
     // It is over.
     gpu.submit(&program);
-    assert!(block_on(gpu.take_profile()).unwrap().is_empty());
+    assert!(block_on(gpu.take_profile(&|| true)).unwrap().is_empty());
     block_on(gpu.finish()).unwrap();
 }
 
@@ -77,7 +77,7 @@ fn timestamps_are_taken_only_where_they_were_asked_for() {
     assert_eq!(gpu.start_profile(), TimedBy::Repeating);
     assert!(!is_timed(&gpu));
     // Nothing was submitted, and what is submitted now is not noted any more.
-    assert!(block_on(gpu.take_profile()).unwrap().is_empty());
+    assert!(block_on(gpu.take_profile(&|| true)).unwrap().is_empty());
 }
 
 fn is_timed(gpu: &Gpu) -> bool {

@@ -2,8 +2,8 @@
 
 use paligemma_checkpoint::{Dtype, Precision};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Program, Tensor,
-    Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Normed, Program,
+    Tensor, Variants,
 };
 use pollster::block_on;
 
@@ -68,8 +68,36 @@ pub(crate) fn a_step(gpu: &Gpu) -> (Program, Tensor) {
     r.copy(&x, &out);
     r.add(&attended, &out);
     r.soft_cap(&out, 30.0);
+    // Two products with their norms inside: the second reads of the stream what the first wrote beside its
+    // result, and writes over what the first read.
+    let usual = gpu.variants();
+    gpu.set_variants(Variants {
+        fours: 1 << 10,
+        norms: true,
+        ..usual
+    });
+    let row = || gpu.tensor("row", 1, hidden).unwrap();
+    let (stream, other, first, second) = (row(), row(), row(), row());
+    r.copy_row(&x, 2, &stream);
+    let last = out.slice_rows(0..1).unwrap();
+    for (hidden, sum, branch, y) in [
+        (&stream, &other, &last, &first),
+        (&other, &stream, &first, &second),
+    ] {
+        let x = Normed {
+            hidden,
+            branch: Some((branch, &scale)),
+            sum,
+            scale: &scale,
+            eps: 1e-6,
+        };
+        r.linear_normed(x, &w, y);
+    }
+    r.add(&second, &last);
+    r.add(&stream, &last);
+    gpu.set_variants(usual);
     let program = r.finish().unwrap();
-    assert_eq!(program.dispatches(), 8);
+    assert_eq!(program.dispatches(), 12);
     (program, out)
 }
 

@@ -47,11 +47,11 @@ fn replayed_and_tracked_programs_are_the_same() {
         assert_same_bits("tracked again", &read(&gpu, &out), &tracked);
         assert_eq!(gpu.replayed(), 6);
         gpu.set_replays(true);
-        // A profile takes times through wgpu.
+        // A profile by repeating dispatches it again, through wgpu.
         gpu.start_profile();
         gpu.write(&out, 0, &poison).unwrap();
         gpu.submit(&program);
-        block_on(gpu.take_profile()).unwrap();
+        block_on(gpu.take_profile(&|| true)).unwrap();
         gpu.submit(&program);
         assert_same_bits("after a profile", &read(&gpu, &out), &tracked);
         // Nothing is noted that went wrong behind our back.

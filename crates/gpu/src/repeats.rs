@@ -119,7 +119,7 @@ async fn milliseconds_of<E>(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use std::convert::Infallible;
 

@@ -19,8 +19,9 @@ const CODES: [&str; 2] = ["q8", "q4"];
 
 /// What else a shader may be resolved with: weights in larger words, sums by subgroups, a cache of
 /// 16-bit floats or of bytes, cooperative matrices of 16 × 16 instead of 8 × 8, the best beside a sum,
-/// a row that is read as bytes, one that is also written as such, one whose norm is computed on the way.
-const FEATURES: [&str; 9] = [
+/// a row that is read as bytes, one that is also written as such, one whose norm is computed on the way,
+/// few invocations for adapters that compute on the CPU.
+const FEATURES: [&str; 10] = [
     "wide",
     "subgroups",
     "kv16",
@@ -30,6 +31,7 @@ const FEATURES: [&str; 9] = [
     "bytes",
     "packs",
     "norms",
+    "serial",
 ];
 
 fn main() -> Result<(), String> {
@@ -95,6 +97,12 @@ fn main() -> Result<(), String> {
         if has_matvec {
             variants.extend(WIDE.map(|storage| vec![storage, "wide"]));
             variants.extend(WIDE.map(|storage| vec![storage, "wide", "subgroups"]));
+        }
+        // Sized by what `shared/reduce_row.wesl` says there.
+        if source.contains("@workgroup_size(ROW_LANES)") {
+            let serial = |it: &Vec<&'static str>| [&it[..], &["serial"]].concat();
+            let both: Vec<Vec<&str>> = variants.iter().map(serial).collect();
+            variants.extend(both);
         }
         for features in variants {
             let variant = [&[name.as_str()], &features[..]].concat().join("_");

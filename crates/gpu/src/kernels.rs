@@ -308,8 +308,11 @@ impl Recorder {
             Ok(best) => best,
             Err(error) => return self.fail(error),
         };
+        let parts = self
+            .gpu
+            .either([&shader::ARGMAX_PARTS, &shader::ARGMAX_PARTS_SERIAL]);
         self.dispatch(
-            &shader::ARGMAX_PARTS,
+            parts,
             vec![logits.into(), (&best).into()],
             bytemuck::bytes_of(&(allowed as u32)),
             [stretches as u64, 1, 1],
@@ -324,8 +327,9 @@ impl Recorder {
         best: &Indices,
         (token, span, advance): (&Indices, &Indices, usize),
     ) {
+        let argmax = self.gpu.either([&shader::ARGMAX, &shader::ARGMAX_SERIAL]);
         self.dispatch(
-            &shader::ARGMAX,
+            argmax,
             vec![best.into(), token.into(), span.into()],
             bytemuck::cast_slice(&[(best.len() / 2) as u32, advance as u32]),
             [1, 1, 1],

@@ -101,8 +101,11 @@ impl Recorder {
         if !are_parts(logits, parts) {
             return self.misfit(&shader::LOG_SUM_EXP, &[logits, parts], String::new());
         }
+        let sums = self
+            .gpu
+            .either([&shader::LOG_SUM_EXP, &shader::LOG_SUM_EXP_SERIAL]);
         self.dispatch(
-            &shader::LOG_SUM_EXP,
+            sums,
             vec![logits.into(), parts.into()],
             bytemuck::cast_slice(&[length as u32, soft_cap.unwrap_or(0.0).to_bits(), 0]),
             [parts.rows() as u64, 1, 1],
@@ -133,8 +136,9 @@ impl Recorder {
             Err(error) => return self.fail(error),
         };
         let cap = soft_cap.unwrap_or(0.0);
+        let both = [&shader::LOG_SUM_EXP_BEST, &shader::LOG_SUM_EXP_BEST_SERIAL];
         self.dispatch(
-            &shader::LOG_SUM_EXP_BEST,
+            self.gpu.either(both),
             vec![logits.into(), parts.into(), (&best).into()],
             bytemuck::cast_slice(&[length as u32, cap.to_bits(), allowed as u32]),
             [parts.rows() as u64, 1, 1],
@@ -174,8 +178,11 @@ impl Recorder {
             end: near.end,
             cap: soft_cap.unwrap_or(0.0),
         };
+        let probabilities = self
+            .gpu
+            .either([&shader::LOG_PROBS, &shader::LOG_PROBS_SERIAL]);
         self.dispatch(
-            &shader::LOG_PROBS,
+            probabilities,
             vec![logits.into(), parts.into(), ids.into(), found.into()],
             bytemuck::bytes_of(&params),
             [1, 1, 1],

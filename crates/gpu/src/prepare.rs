@@ -11,15 +11,19 @@ use crate::shader::{self, Shader};
 use crate::team::Team;
 
 /// Kernels that every picture and every answer needs, whatever the weights are stored as.
-const COMMON: [&Shader; 8] = [
+const COMMON: [&Shader; 5] = [
     &shader::PATCHIFY,
     &shader::ADD,
     &shader::SPLIT_HEADS, // of the vision tower, whose cache is of 32-bit floats
     &shader::SCATTER_ROWS,
     &shader::GEGLU,
-    &shader::LOG_SUM_EXP_BEST,
-    &shader::ARGMAX,
-    &shader::LOG_PROBS,
+];
+
+/// What picks a token, for GPUs and for others.
+const PICKING: [[&Shader; 2]; 3] = [
+    [&shader::LOG_SUM_EXP_BEST, &shader::LOG_SUM_EXP_BEST_SERIAL],
+    [&shader::ARGMAX, &shader::ARGMAX_SERIAL],
+    [&shader::LOG_PROBS, &shader::LOG_PROBS_SERIAL],
 ];
 
 /// Norms, for GPUs and for others.
@@ -88,6 +92,7 @@ impl Gpu {
         } = attention;
         let mut others: Vec<&'static Shader> = COMMON.to_vec();
         others.extend(NORMS.map(|both| self.norm(both, 1).0));
+        others.extend(PICKING.map(|both| self.either(both)));
         let matrices: Vec<Planned> = matrices.collect();
         let packs = matrices.iter().any(|it| self.reads_bytes(it));
         // Where a GPU computes, keys are always shared out.

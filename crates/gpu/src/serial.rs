@@ -5,7 +5,7 @@ use crate::device::Gpu;
 use crate::shader::{self, Shader};
 
 impl Gpu {
-    /// Whether norms and attention of what is recorded from now on are computed by kernels for
+    /// Whether norms, attention and picking of what is recorded from now on are computed by kernels for
     /// adapters that compute on the CPU, where a barrier is a switch between threads: with few of them or
     /// none, and less shared between invocations.
     #[must_use]
@@ -28,6 +28,14 @@ impl Gpu {
         match (self.is_serial(), both) {
             (false, [shader, _]) => (shader, [rows as u64, 1, 1]),
             (true, [_, shader]) => (shader, [rows.div_ceil(8) as u64, 1, 1]),
+        }
+    }
+
+    /// The one for a GPU or the other of two kernels of as many workgroups.
+    pub(crate) fn either(&self, [shader, serial]: [&'static Shader; 2]) -> &'static Shader {
+        match self.is_serial() {
+            true => serial,
+            false => shader,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::picking::picks_token;
-use super::report::{BenchReport, Decode, Spread, Stage, StageProfile};
+use super::report::{BenchReport, Decode, Kernel, Spread, Stage, StageProfile};
 
 /// Kernels of a stage that are shown one by one.
 const SHOWN: usize = 16;
@@ -267,25 +267,35 @@ impl fmt::Display for Kernels<'_> {
             stage.stage,
             milliseconds(sum / 1000.0)
         )?;
+        let named: Vec<(String, &Kernel)> = all
+            .iter()
+            .take(SHOWN)
+            .map(|kernel| {
+                let [x, y, z] = kernel.workgroups;
+                (format!("{} {x}×{y}×{z}", kernel.name), kernel)
+            })
+            .collect();
+        let heading = "kernel, workgroups";
+        let widths = named.iter().map(|(name, _)| name.chars().count());
+        let width = widths.max().unwrap_or_default().max(heading.len());
+        // Names where a narrow page shows them, too.
         writeln!(
             f,
-            "{:>7}{:>8}{:>10}{:>12}{:>10}{:>11}{:>14}  kernel, workgroups",
+            "{:>7}{:>7}{:>10}  {heading:width$}{:>12}{:>9}{:>10}{:>14}",
             "share", "count", "each", "bound", "GB/s", "GFLOP/s", "of limit"
         )?;
-        for kernel in all.iter().take(SHOWN) {
-            let [x, y, z] = kernel.workgroups;
+        for (name, kernel) in named {
             let gflops = kernel.gflop_per_second;
             let of_limit = format!("{} {}", percent(kernel.share_of_limit), kernel.limited_by);
             writeln!(
                 f,
-                "{:>7}{:>8.0}{:>10}{:>9.2} MB{:>10.1}{:>11}{of_limit:>14}  {} {x}×{y}×{z}",
+                "{:>7}{:>7.0}{:>10}  {name:width$}{:>9.2} MB{:>9.1}{:>10}{of_limit:>14}",
                 percent(kernel.share),
                 kernel.count,
                 milliseconds(kernel.microseconds / 1000.0),
                 kernel.bytes as f64 / 1e6,
                 kernel.gb_per_second,
                 gflops.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
-                kernel.name,
             )?;
         }
         if let Some(rest) = all.get(SHOWN..).filter(|rest| !rest.is_empty()) {

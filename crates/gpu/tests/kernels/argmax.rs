@@ -1,14 +1,15 @@
 use paligemma_gpu::Gpu;
 
-use super::device::{open, read, read_indices, run};
+use super::device::{open, read, read_indices, run_first};
 use crate::support::compare::assert_same_bits;
 use crate::support::random::Rng;
 use crate::support::upload;
 use crate::twins;
 
 /// Within a stretch of 2048 logits, and over its edge.
-pub(crate) fn stretches() {
+pub(crate) fn stretches(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(110);
     for length in [1, 2, 63, 64, 65, 127, 1009, 2047, 2048, 2049, 4096, 4097] {
         for _ in 0..4 {
@@ -29,8 +30,9 @@ pub(crate) fn stretches() {
 }
 
 /// Stretches by the hundred: more than the 256 invocations that compare them.
-pub(crate) fn stages() {
+pub(crate) fn stages(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(120);
     let length = 2048 * 259 + 5;
     let logits = rng.numbers(length, 10.0);
@@ -54,8 +56,9 @@ pub(crate) fn stages() {
 }
 
 /// One reading for the best and for the sums finds what two would, to the bit.
-pub(crate) fn beside_sums() {
+pub(crate) fn beside_sums(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(130);
     for (length, allowed) in [(1, 1), (70, 65), (2049, 2048), (5000, 4097), (6151, 6151)] {
         for cap in [None, Some(8.0)] {
@@ -69,9 +72,14 @@ pub(crate) fn beside_sums() {
             let [parts, beside] = [(); 2].map(|()| gpu.stretches(length).unwrap());
             let token = upload::indices(&gpu, &[123_456]);
             let span = upload::indices(&gpu, &[10, 4]);
-            run(&gpu, |r| {
-                r.log_sum_exp(&tensor, cap, &parts);
+            let name = if serial {
+                "log_sum_exp_best_serial"
+            } else {
+                "log_sum_exp_best"
+            };
+            run_first(&gpu, name, |r| {
                 r.argmax_and_log_sum_exp(&tensor, cap, &beside, allowed, (&token, &span, 3));
+                r.log_sum_exp(&tensor, cap, &parts);
             });
             let expected = twins::argmax::argmax(&logits[..allowed]).unwrap() as u32;
             assert_eq!(read_indices(&gpu, &token), [expected]);
@@ -120,7 +128,12 @@ fn check(gpu: &Gpu, logits: &[f32], allowed: usize) {
     let tensor = upload::tensor(gpu, logits.len(), logits);
     let token = upload::indices(gpu, &[123_456]);
     let span = upload::indices(gpu, &[10, 4]);
-    run(gpu, |r| r.argmax(&tensor, allowed, &token, &span, 3));
+    let name = if gpu.is_serial() {
+        "argmax_parts_serial"
+    } else {
+        "argmax_parts"
+    };
+    run_first(gpu, name, |r| r.argmax(&tensor, allowed, &token, &span, 3));
     let expected = twins::argmax::argmax(&logits[..allowed]).map_or(u32::MAX, |id| id as u32);
     let length = logits.len();
     assert_eq!(

@@ -67,8 +67,10 @@ macro_rules! kernels {
 
 kernels! {
     add => elementwise::add();
-    argmax => argmax::stages();
-    argmax_parts => argmax::stretches();
+    argmax => argmax::stages(false);
+    argmax_parts => argmax::stretches(false);
+    argmax_parts_serial => argmax::stretches(true);
+    argmax_serial => argmax::stages(true);
     attention => attention::attention(CachePrecision::F32, true);
     attention_kv16 => attention::attention(CachePrecision::F16, true);
     attention_kv8 => attention::attention(CachePrecision::Int8, true);
@@ -103,9 +105,12 @@ kernels! {
     halve_rows => cooperative::halve_rows();
     layer_norm => norms::layer_norm(false);
     layer_norm_serial => norms::layer_norm(true);
-    log_probs => picking::log_probs();
-    log_sum_exp => picking::log_sum_exp();
-    log_sum_exp_best => argmax::beside_sums();
+    log_probs => picking::log_probs(false);
+    log_probs_serial => picking::log_probs(true);
+    log_sum_exp => picking::log_sum_exp(false);
+    log_sum_exp_best => argmax::beside_sums(false);
+    log_sum_exp_best_serial => argmax::beside_sums(true);
+    log_sum_exp_serial => picking::log_sum_exp(true);
     matmul_bf16 => linear::matmul(Precision::BF16);
     matmul_cooperative_q4 => cooperative::matmul(8, WIDE_Q4, Precision::Q4 { group: 128 });
     matmul_cooperative_q4_sixteen => cooperative::matmul(16, WIDE_Q4, Precision::Q4 { group: 128 });

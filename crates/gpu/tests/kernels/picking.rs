@@ -1,6 +1,6 @@
 use paligemma_gpu::{FOUND_WORDS, Gpu, Indices, Keep, Neighbours, Processing, Tensor};
 
-use super::device::{Target, open, read, read_indices, run};
+use super::device::{Target, open, read, read_indices, run, run_first};
 use crate::support::bounds::{U, capped};
 use crate::support::compare::{Bounded, assert_agrees, assert_differs};
 use crate::support::random::Rng;
@@ -27,12 +27,18 @@ fn range(logits: &[f32]) -> f64 {
 
 fn parts_of(gpu: &Gpu, logits: &Tensor, cap: Option<f32>) -> Tensor {
     let parts = gpu.stretches(logits.columns()).unwrap();
-    run(gpu, |r| r.log_sum_exp(logits, cap, &parts));
+    let name = if gpu.is_serial() {
+        "log_sum_exp_serial"
+    } else {
+        "log_sum_exp"
+    };
+    run_first(gpu, name, |r| r.log_sum_exp(logits, cap, &parts));
     parts
 }
 
-pub(crate) fn log_sum_exp() {
+pub(crate) fn log_sum_exp(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(210);
     for length in LENGTHS {
         for (cap, scale) in [(None, 9.0), (Some(30.0), 60.0), (Some(5.0), 4.0)] {
@@ -62,8 +68,9 @@ pub(crate) fn log_sum_exp() {
     assert_eq!(parts, [f32::MIN, 0.0, 2.0, 952.0]);
 }
 
-pub(crate) fn log_probs() {
+pub(crate) fn log_probs(serial: bool) {
     let gpu = open();
+    gpu.set_serial(serial);
     let mut rng = Rng::new(220);
     // At last more stretches than the 256 invocations that sum them.
     for length in LENGTHS.into_iter().chain([2048 * 257 + 9]) {
@@ -151,7 +158,12 @@ fn found(
 ) -> Vec<u32> {
     let found = upload::indices(gpu, &vec![9; ids.len() * FOUND_WORDS]);
     let given = upload::indices(gpu, ids);
-    run(gpu, |r| {
+    let name = if gpu.is_serial() {
+        "log_probs_serial"
+    } else {
+        "log_probs"
+    };
+    run_first(gpu, name, |r| {
         r.log_probs(logits, cap, parts, (&given, ids.len()), near, &found);
     });
     read_indices(gpu, &found)

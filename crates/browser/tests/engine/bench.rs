@@ -38,8 +38,8 @@ async fn a_model_is_measured_and_stays() {
         })
         .collect();
     // What suits the adapter comes first.
-    assert_eq!(stages[..2], [[0, 8], [1, 8]]);
-    assert_eq!(stages.len(), 8);
+    assert_eq!(stages[..2], [[0, 9], [1, 9]]);
+    assert_eq!(stages.len(), 9);
     for part in ["vision: ", "prefill: ", "decode at 300: ", "matvec"] {
         assert!(
             measured.kernels.contains(part),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use paligemma_checkpoint::Config;
 use paligemma_engine::{
-    Bench, BenchError, BenchOptions, BenchReport, CancelToken, EngineError, GpuOptions, Recipe,
-    Tune, TuningOptions,
+    Bench, BenchError, BenchOptions, BenchProgress, BenchReport, CancelToken, EngineError,
+    GpuOptions, Recipe, Tune, TuningOptions,
 };
 use pollster::block_on;
 use serde_json::json;
@@ -212,7 +212,15 @@ fn profile_of(report: &BenchReport) {
     assert_eq!(profile[0].picking_share, 0.0);
     let pick = ["log_sum_exp_best", "argmax", "log_probs"];
     let picking = profile[2].kernels.iter();
-    let is_one = |name: &str| pick.contains(&name.strip_suffix("_serial").unwrap_or(name));
+    let suffix = if report.adapter.is_software {
+        "_serial"
+    } else {
+        ""
+    };
+    let is_one = |name: &str| {
+        name.strip_suffix(suffix)
+            .is_some_and(|it| pick.contains(&it))
+    };
     let picking = picking.filter(|kernel| is_one(&kernel.name));
     let (count, share) = picking.fold((0.0, 0.0), |(count, share), kernel| {
         (count + kernel.count, share + kernel.share)
@@ -354,4 +362,29 @@ fn what_cannot_be_measured_is_said() {
     let Err(EngineError::Bench(BenchError::Cancelled)) = stopped else {
         panic!("it went on");
     };
+}
+
+/// Whoever stops while single kernels are timed waits for one of them at most, and the next measurement is as any.
+#[test]
+fn a_profile_is_stopped_between_kernels() {
+    let bench = made_up(false);
+    let cancel = CancelToken::default();
+    let mut stages = Vec::new();
+    let mut progress = |now: BenchProgress| {
+        if now.stage.starts_with("single kernels") {
+            cancel.cancel();
+        }
+        stages.push(now.stage);
+    };
+    let asked = options(&[5]);
+    let stopped = block_on(bench.run(&asked, BTreeMap::new(), &cancel, &mut progress));
+    let Err(EngineError::Bench(BenchError::Cancelled)) = stopped else {
+        panic!("it went on");
+    };
+    let of_kernels = stages.iter().filter(|it| it.starts_with("single kernels"));
+    assert_eq!(of_kernels.count(), 1, "{stages:?}");
+    let report = measure(&bench, &asked).unwrap();
+    let profile = report.profile.unwrap();
+    let count: f64 = profile[2].kernels.iter().map(|kernel| kernel.count).sum();
+    assert_eq!(count, report.decode[0].dispatches_per_token as f64);
 }

@@ -97,7 +97,11 @@ async fn milliseconds_of<E>(
 ) -> Result<f64, E> {
     let first = run(1).await?;
     if first >= LONG_MS {
-        return Ok(first);
+        // Once more, as one may be late.
+        let again = run(1).await?;
+        if again >= LONG_MS {
+            return Ok(first.min(again));
+        }
     }
     let mut repeats = 1;
     loop {
@@ -128,11 +132,12 @@ mod tests {
     use super::*;
 
     /// What is found of dispatches that take so long, on a clock of steps of 0.1 ms and beside 0.7 ms for a
-    /// submission; `hitch` is added to the run of this number. And how often they were run.
-    fn found(dispatches: usize, each_ms: f64, hitch: Option<usize>) -> (f64, usize) {
+    /// submission; one run is later than it should be. And how often they were run.
+    fn found(dispatches: usize, each_ms: f64, hitch: Option<(usize, f64)>) -> (f64, usize) {
         let mut runs = 0;
         let run = async |repeats: usize| {
-            let late = if hitch == Some(runs) { 30.0 } else { 0.0 };
+            let late = hitch.filter(|(run, _)| *run == runs);
+            let late = late.map_or(0.0, |(_, ms)| ms);
             runs += 1;
             let ms = 0.7 + late + each_ms * (repeats * dispatches) as f64;
             Ok::<_, Infallible>((ms * 10.0).round() / 10.0)
@@ -149,16 +154,19 @@ mod tests {
             // Both ends of a difference of at least 5 ms are rounded by half a tenth.
             assert!((ms / wanted - 1.0).abs() <= 0.02, "{ms} of {wanted}");
         }
-        // Long enough: once, with what a submission takes.
-        assert_eq!(found(4, 50.0, None), (200.7, 1));
+        // Long enough: with what a submission takes.
+        assert_eq!(found(4, 50.0, None), (200.7, 2));
     }
 
     #[test]
     fn one_that_is_late_changes_nothing() {
-        let (quiet, _) = found(104, 0.004, None);
-        for late in 0..8 {
+        let (quiet, runs) = found(104, 0.004, None);
+        for late in (0..runs).flat_map(|run| [(run, 30.0), (run, 300.0)]) {
             let (ms, _) = found(104, 0.004, Some(late));
-            assert!((ms / quiet - 1.0).abs() <= 0.02, "{late}: {ms} of {quiet}");
+            assert!(
+                (ms / quiet - 1.0).abs() <= 0.02,
+                "{late:?}: {ms} of {quiet}"
+            );
         }
     }
 

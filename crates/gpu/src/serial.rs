@@ -5,7 +5,7 @@ use crate::device::Gpu;
 use crate::shader::{self, Shader};
 
 impl Gpu {
-    /// Whether norms, attention and picking of what is recorded from now on are computed by kernels for
+    /// Whether norms, attention, the likeliest token and probabilities of what is recorded from now on are computed by kernels for
     /// adapters that compute on the CPU, where a barrier is a switch between threads: with few of them or
     /// none, and less shared between invocations.
     #[must_use]

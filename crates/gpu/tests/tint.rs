@@ -447,7 +447,11 @@ async fn decode_attention_is_its_twin() {
 async fn argmax_is_its_twin() {
     let gpu = open().await;
     let mut rng = Rng::new(3);
-    for length in [1, 65, 2049, 257_216] {
+    for (length, serial) in [1, 65, 2049, 257_216]
+        .into_iter()
+        .flat_map(|length| [(length, true), (length, false)])
+    {
+        gpu.set_serial(serial);
         let mut logits = rng.numbers(length, 9.0);
         let (token, span) = (
             upload::indices(&gpu, &[7]),

@@ -1,6 +1,6 @@
 use paligemma_gpu::Gpu;
 
-use super::device::{open, read, read_indices, run_first};
+use super::device::{open, read, read_indices, run_all};
 use crate::support::compare::assert_same_bits;
 use crate::support::random::Rng;
 use crate::support::upload;
@@ -29,7 +29,7 @@ pub(crate) fn stretches(serial: bool) {
     allowed(&gpu, &mut rng);
 }
 
-/// Stretches by the hundred: more than the 256 invocations that compare them.
+/// Stretches by the hundred: more than there are invocations that compare them.
 pub(crate) fn stages(serial: bool) {
     let gpu = open();
     gpu.set_serial(serial);
@@ -72,12 +72,15 @@ pub(crate) fn beside_sums(serial: bool) {
             let [parts, beside] = [(); 2].map(|()| gpu.stretches(length).unwrap());
             let token = upload::indices(&gpu, &[123_456]);
             let span = upload::indices(&gpu, &[10, 4]);
-            let name = if serial {
-                "log_sum_exp_best_serial"
-            } else {
-                "log_sum_exp_best"
+            let names = match serial {
+                true => [
+                    "log_sum_exp_best_serial",
+                    "argmax_serial",
+                    "log_sum_exp_serial",
+                ],
+                false => ["log_sum_exp_best", "argmax", "log_sum_exp"],
             };
-            run_first(&gpu, name, |r| {
+            run_all(&gpu, &names, |r| {
                 r.argmax_and_log_sum_exp(&tensor, cap, &beside, allowed, (&token, &span, 3));
                 r.log_sum_exp(&tensor, cap, &parts);
             });
@@ -128,12 +131,13 @@ fn check(gpu: &Gpu, logits: &[f32], allowed: usize) {
     let tensor = upload::tensor(gpu, logits.len(), logits);
     let token = upload::indices(gpu, &[123_456]);
     let span = upload::indices(gpu, &[10, 4]);
-    let name = if gpu.is_serial() {
-        "argmax_parts_serial"
-    } else {
-        "argmax_parts"
+    let names = match gpu.is_serial() {
+        true => ["argmax_parts_serial", "argmax_serial"],
+        false => ["argmax_parts", "argmax"],
     };
-    run_first(gpu, name, |r| r.argmax(&tensor, allowed, &token, &span, 3));
+    run_all(gpu, &names, |r| {
+        r.argmax(&tensor, allowed, &token, &span, 3)
+    });
     let expected = twins::argmax::argmax(&logits[..allowed]).map_or(u32::MAX, |id| id as u32);
     let length = logits.len();
     assert_eq!(

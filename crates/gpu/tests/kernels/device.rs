@@ -56,6 +56,16 @@ pub(crate) fn run_first(gpu: &Gpu, kernel: &str, record: impl FnOnce(&mut Record
     block_on(gpu.finish()).unwrap();
 }
 
+/// The same, and these are all its kernels.
+pub(crate) fn run_all(gpu: &Gpu, kernels: &[&str], record: impl FnOnce(&mut Recorder)) {
+    let mut recorder = gpu.recorder();
+    record(&mut recorder);
+    let program = recorder.finish().unwrap();
+    assert_eq!(program.kernels().collect::<Vec<_>>(), kernels);
+    gpu.submit(&program);
+    block_on(gpu.finish()).unwrap();
+}
+
 /// The name of a kernel for such a cache.
 pub(crate) fn named(kernel: &str, cache: CachePrecision) -> String {
     let kind = match cache {

@@ -72,7 +72,7 @@ pub(crate) fn log_probs(serial: bool) {
     let gpu = open();
     gpu.set_serial(serial);
     let mut rng = Rng::new(220);
-    // At last more stretches than the 256 invocations that sum them.
+    // At last more stretches than there are invocations that sum them.
     for length in LENGTHS.into_iter().chain([2048 * 257 + 9]) {
         for cap in [None, Some(8.0)] {
             let mut logits = rng.numbers(length, 12.0);
@@ -89,9 +89,23 @@ pub(crate) fn log_probs(serial: bool) {
                 end: end as u32,
                 radii,
             };
-            let ids: Vec<u32> = [0, length - 1, first, end.saturating_sub(1), length / 2]
-                .map(|id| id as u32)
-                .to_vec();
+            // More than the fewest invocations that there are, several of them among the neighbours.
+            let (last, half) = (end.saturating_sub(1), (first + end) / 2);
+            let ids = [
+                0,
+                length - 1,
+                first,
+                last,
+                length / 2,
+                half,
+                first,
+                last,
+                half,
+            ];
+            let ids: Vec<u32> = ids
+                .into_iter()
+                .map(|id| id.min(length - 1) as u32)
+                .collect();
             let found = found(&gpu, &tensor, cap, &parts, &ids, near);
             for (id, words) in ids.iter().zip(found.chunks(FOUND_WORDS)) {
                 assert_eq!(words[0], *id);

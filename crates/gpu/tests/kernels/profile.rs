@@ -76,8 +76,26 @@ fn timestamps_are_taken_only_where_they_were_asked_for() {
     let gpu = open(false);
     assert_eq!(gpu.start_profile(), TimedBy::Repeating);
     assert!(!is_timed(&gpu));
-    // Nothing was submitted, and what is submitted now is not noted any more.
+    // Nothing was submitted.
     assert!(block_on(gpu.take_profile(&|| true)).unwrap().is_empty());
+    let (x, y) = (
+        gpu.tensor("x", 1, 8).unwrap(),
+        gpu.tensor("y", 1, 8).unwrap(),
+    );
+    let mut r = gpu.recorder();
+    r.add(&x, &y);
+    let program = r.finish().unwrap();
+    // Nothing is noted any more, nobody waits, and somebody does.
+    gpu.start_profile();
+    gpu.drop_profile();
+    gpu.submit(&program);
+    assert!(block_on(gpu.take_profile(&|| true)).unwrap().is_empty());
+    for go_on in [false, true] {
+        gpu.start_profile();
+        gpu.submit(&program);
+        let times = block_on(gpu.take_profile(&|| go_on)).unwrap();
+        assert_eq!(times.len(), usize::from(go_on));
+    }
 }
 
 fn is_timed(gpu: &Gpu) -> bool {

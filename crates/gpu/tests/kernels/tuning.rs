@@ -21,10 +21,16 @@ fn open_tuned(tune: Tune, known: &[Tuned]) -> Gpu {
     block_on(Gpu::open_tuned(&options)).expect("these tests need a GPU adapter")
 }
 
-fn assert_is_a_choice(tuning: &Tuning) {
+/// Kernels for a single row that are tried on an adapter without subgroups: on one that computes on the CPU
+/// five numbers of lanes, on a GPU two, and four in fours, which may read bytes, and two of which may have norms.
+fn tried(gpu: &Gpu) -> usize {
+    if gpu.info().is_software { 5 } else { 12 }
+}
+
+fn assert_is_a_choice(gpu: &Gpu, tuning: &Tuning) {
     let (chosen, ms) = (tuning.variants, tuning.ms);
     assert_eq!(tuning.matmul.len(), 3);
-    assert_eq!(tuning.matvec.len(), 5);
+    assert_eq!(tuning.matvec.len(), tried(gpu));
     // Every kernel here has a twin that it agrees with, so they agree with each other.
     for candidate in tuning.matmul.iter().chain(&tuning.matvec) {
         assert!(candidate.agrees, "{candidate:?}");
@@ -41,7 +47,7 @@ fn assert_is_a_choice(tuning: &Tuning) {
 fn a_run_sets_one_of_its_candidates() {
     let gpu = open();
     let tuning = block_on(gpu.tune()).unwrap();
-    assert_is_a_choice(&tuning);
+    assert_is_a_choice(&gpu, &tuning);
     assert_eq!(gpu.variants(), tuning.variants);
 }
 
@@ -51,7 +57,7 @@ fn what_needs_a_feature_is_tried_where_there_is_one() {
     let tuning = block_on(gpu.tune()).unwrap();
     let (by_subgroups, others): (Vec<_>, Vec<_>) =
         tuning.matvec.iter().partition(|it| it.variants.subgroups);
-    assert_eq!(others.len(), 5);
+    assert_eq!(others.len(), tried(&gpu));
     let half = |it: &&Candidate| it.variants.matmul == MatmulVariant::Half;
     let half: Vec<_> = tuning.matmul.iter().filter(half).collect();
     assert_eq!(half.len(), usize::from(gpu.has_f16()));
@@ -93,7 +99,9 @@ fn what_gpus_try_agrees() {
         of(|it| it.norms),
         of(|it| it.bytes),
     ];
-    assert!(counts[0] > 0 && counts == [counts[0]; 3], "{counts:?}");
+    let fours = counts[0];
+    assert!(fours > 0);
+    assert_eq!(counts, [fours, fours.min(2), fours]);
 }
 
 #[test]
@@ -142,7 +150,7 @@ fn a_run_that_is_asked_for_is_to_be_kept() {
     let ChosenBy::Measured(tuning) = gpu.choice().origin else {
         panic!("{:?}", gpu.choice());
     };
-    assert_is_a_choice(&tuning);
+    assert_is_a_choice(&gpu, &tuning);
     assert_eq!(gpu.variants(), tuning.variants);
     let kept = gpu.measured().unwrap();
     assert_eq!(kept.variants, tuning.variants);

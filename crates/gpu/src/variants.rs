@@ -64,7 +64,7 @@ impl MatmulVariant {
     /// The kernel for one way of storing weights, and its tiles.
     fn of(self, gpu: &Gpu, kernels: &Kernels) -> Option<(&'static Shader, Tiles)> {
         match self {
-            Self::Registers => Some((kernels.matmul, &[[32, 64]])),
+            Self::Registers => Some((kernels.matmul, &[[64, 64]])),
             Self::Tiled => Some((kernels.matmul_tiled, &[[64, 64], [64, 32]])),
             Self::Half => Some((kernels.matmul_half?, &[[64, 64], [64, 32]])),
             Self::Cooperative => match (gpu.0.cooperative_side, kernels.matmul_cooperative?) {
@@ -302,7 +302,7 @@ impl Gpu {
             .and_then(|it| it.of(self, kernels));
         let usual = || Variants::usual(self.is_serial()).matmul.of(self, kernels);
         let kernel = chosen.or_else(usual);
-        kernel.unwrap_or((kernels.matmul, &[[32, 64]]))
+        kernel.unwrap_or((kernels.matmul, &[[64, 64]]))
     }
 }
 

@@ -101,15 +101,7 @@ pub(crate) fn check_of<T>(
         };
         let gates = bounds::linear(&dots[gates..gates + outputs], columns, outputs, activated);
         let ups = bounds::linear(&dots[ups..ups + outputs], columns, outputs, plain);
-        // Both factors are off by their bounds, and the product rounds.
-        let product = |(gate, up): (&Bounded, &Bounded)| Bounded {
-            value: gate.value * up.value,
-            bound: gate.bound * up.value.abs()
-                + up.bound * gate.value.abs()
-                + gate.bound * up.bound
-                + bounds::rounded(gate.value * up.value).bound,
-        };
-        gates.iter().zip(&ups).map(product).collect()
+        bounds::product(&gates, &ups)
     };
     let variants = gpu.variants();
     let what = format!("{outputs} outputs of {columns} inputs by {variants}");

@@ -156,16 +156,7 @@ fn twin(kind: Kind, normed: &[f64], w: &[f32], outputs: usize) -> Vec<Bounded> {
     if let Kind::Plain(_) = kind {
         return of(0, None);
     }
-    // Both factors are off by their bounds, and the product rounds.
-    let product = |(gate, up): (&Bounded, &Bounded)| Bounded {
-        value: gate.value * up.value,
-        bound: gate.bound * up.value.abs()
-            + up.bound * gate.value.abs()
-            + gate.bound * up.bound
-            + bounds::rounded(gate.value * up.value).bound,
-    };
-    let (gates, ups) = (of(0, Some(math::gelu_tanh)), of(outputs, None));
-    gates.iter().zip(&ups).map(product).collect()
+    bounds::product(&of(0, Some(math::gelu_tanh)), &of(outputs, None))
 }
 
 #[test]

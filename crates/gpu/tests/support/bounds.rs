@@ -118,6 +118,20 @@ pub(crate) fn conv(
         .collect()
 }
 
+/// Both factors are off by their bounds, and the product rounds.
+pub(crate) fn product(some: &[Bounded], others: &[Bounded]) -> Vec<Bounded> {
+    some.iter()
+        .zip(others)
+        .map(|(a, b)| Bounded {
+            value: a.value * b.value,
+            bound: a.bound * b.value.abs()
+                + b.bound * a.value.abs()
+                + a.bound * b.bound
+                + rounded(a.value * b.value).bound,
+        })
+        .collect()
+}
+
 /// The activation's error times `up`, and the product's rounding.
 pub(crate) fn geglu(up: &[f32], gate: &[f32], values: &[f64]) -> Vec<Bounded> {
     up.iter()

@@ -28,7 +28,7 @@ pub use self::problem::{Problem, ProblemKind};
 pub use self::tuned::Tuned;
 
 /// Version of this protocol; a page and a worker of different builds (a stale cache) notice.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -339,6 +339,9 @@ pub enum Event {
         stage: String,
         /// Stages before it, and in all.
         part: [u32; 2],
+        /// The GPU gets what it gets during an answer, not a measurement's own long submissions:
+        /// how smooth a page stays meanwhile is how smooth it stays during answers.
+        like_an_answer: bool,
     },
     /// How fast it is.
     Measured {

@@ -39,6 +39,7 @@ async fn one_click_measures_the_loaded_model() {
         "prefill, 72 tokens",
         "first token",
         "decode at 300",
+        "the page's frames",
     ] {
         assert!(table.contains(part), "{part} in {table}");
     }
@@ -95,7 +96,9 @@ async fn one_click_measures_the_loaded_model() {
     page.click(".speed-copy button:nth-child(2)").await;
     page.until("window.copied.length === 2").await;
     let copied = page.script("return window.copied").await;
-    assert!(copied[0].as_str().unwrap().contains("decode at 300"));
+    let copied_text = copied[0].as_str().unwrap();
+    assert!(copied_text.contains("decode at 300"));
+    assert!(copied_text.contains("the page's frames while it computed"));
     let json: Value = serde_json::from_str(copied[1].as_str().unwrap()).unwrap();
     assert_eq!(json["decode"][0]["position"], 300);
     assert!(
@@ -104,6 +107,8 @@ async fn one_click_measures_the_loaded_model() {
             .unwrap()
             > 0.0
     );
+    // The page was given frames while the worker computed.
+    assert!(json["frames_ms"]["count"].as_u64().unwrap() > 0);
     assert!(
         json["conditions"]["browser"]
             .as_str()

@@ -49,6 +49,12 @@ pub(crate) fn focus(id: &str) {
     }
 }
 
+/// Milliseconds since the page was opened, of a clock that nobody sets.
+pub(crate) fn clock() -> f64 {
+    let performance = window().performance();
+    performance.map_or_else(now, |performance| performance.now())
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn now() -> f64 {
     js_sys::Date::now()

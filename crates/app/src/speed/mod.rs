@@ -1,13 +1,16 @@
 //! How fast this machine is: measured by the worker, on the model that is loaded or on a made-up
 //! one of a published size.
 
+mod frames;
 mod table;
 
 use leptos::prelude::*;
 use paligemma_browser::protocol::{Event, Measured, Problem, ProblemKind};
 
+use self::frames::Smoothness;
 use self::table::Report;
 use crate::models::{Models, shapes};
+use crate::platform::frames::Frames;
 use crate::session::Session;
 use crate::state::{EngineState, Page};
 use crate::wording;
@@ -37,6 +40,7 @@ pub(crate) fn Speed(
 ) -> impl IntoView {
     let state = RwSignal::new(Measuring::Nothing);
     let chosen = RwSignal::new(String::new());
+    let frames = Frames::new();
     let is_ready = Memo::new(move |_| {
         page.engine
             .with(|engine| matches!(engine, EngineState::Ready(_)))
@@ -58,20 +62,35 @@ pub(crate) fn Speed(
         let shape = Some(chosen.get_untracked()).filter(|name| !name.is_empty());
         let of_a_shape = shape.is_some();
         let name = models.present_title();
+        let frames = frames.clone();
+        frames.begin();
         let id = client.bench(&name, shape, move |event| match event {
             Event::Measuring {
-                id, stage, part, ..
-            } => state.set(Measuring::Underway(id, stage, part)),
-            Event::Measured {
-                measured, tuned, ..
+                id,
+                stage,
+                part,
+                like_an_answer,
             } => {
+                frames.count(like_an_answer);
+                state.set(Measuring::Underway(id, stage, part));
+            }
+            Event::Measured {
+                mut measured,
+                tuned,
+                ..
+            } => {
+                if let Some(smoothness) = Smoothness::of(frames.end()) {
+                    smoothness.add_to(&mut measured);
+                }
                 session.keep_tuned(tuned);
                 state.set(Measuring::Done(measured));
             }
             Event::Failed { problem, .. } if problem.kind == ProblemKind::Cancelled => {
+                frames.end();
                 state.set(Measuring::Nothing);
             }
             Event::Failed { problem, .. } => {
+                frames.end();
                 state.set(Measuring::Failed(problem.clone()));
                 if problem.kind == ProblemKind::DeviceLost && !of_a_shape {
                     session.engine_failed(problem);

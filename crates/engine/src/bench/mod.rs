@@ -89,6 +89,9 @@ pub struct BenchProgress {
     pub done: usize,
     /// Stages in all.
     pub of: usize,
+    /// The GPU gets what it gets during an answer. Otherwise submissions may be longer: limits,
+    /// single kernels, which kernels suit it.
+    pub like_an_answer: bool,
 }
 
 /// A model with made-up weights, to be measured.
@@ -272,17 +275,22 @@ impl Run<'_> {
         let profiles = if profiled { 2 + positions.len() } else { 0 };
         let of = 2 + positions.len() + profiles + tune;
         let mut done = 0;
-        let mut next = |stage: String| {
-            progress(BenchProgress { stage, done, of });
+        let mut next = |stage: String, like_an_answer| {
+            progress(BenchProgress {
+                stage,
+                done,
+                of,
+                like_an_answer,
+            });
             done += 1;
         };
 
         if self.options.tune {
-            next("which kernels suit it".to_owned());
+            next("which kernels suit it".to_owned(), false);
             self.gpu.retune().await;
             self.go_on()?;
         }
-        next("the adapter's limits".to_owned());
+        next("the adapter's limits".to_owned(), false);
         let limits = self.gpu.measure_limits().await?;
         let limits = LimitFigures {
             copy_gb_per_second: limits.copy_bytes_per_second / 1e9,
@@ -290,17 +298,20 @@ impl Run<'_> {
         };
         self.go_on()?;
 
-        next("picture and prompt".to_owned());
+        next("picture and prompt".to_owned(), true);
         let first = self.first_tokens(&limits).await?;
 
         let mut decode = Vec::with_capacity(positions.len());
         for &position in &positions {
-            next(format!("tokens after {position}"));
+            next(format!("tokens after {position}"), true);
             decode.push(self.decode(position, &limits).await?);
         }
         let mut profile = None;
         if profiled {
-            profile = Some(self.profile(&positions, &mut next).await?);
+            profile = Some(
+                self.profile(&positions, &mut |stage| next(stage, false))
+                    .await?,
+            );
         }
         Ok(BenchReport {
             conditions,

@@ -339,9 +339,8 @@ pub enum Event {
         stage: String,
         /// Stages before it, and in all.
         part: [u32; 2],
-        /// The GPU gets what it gets during an answer, not a measurement's own long submissions:
-        /// how smooth a page stays meanwhile is how smooth it stays during answers.
-        like_an_answer: bool,
+        /// From here on the worker only answers, untimed: the page can watch how smooth it stays.
+        answering: bool,
     },
     /// How fast it is.
     Measured {

@@ -198,7 +198,7 @@ fn events() -> Vec<Event> {
             id: 7,
             stage: "tokens after 300".to_owned(),
             part: [2, 5],
-            like_an_answer: true,
+            answering: true,
         },
         Event::Measured {
             id: 7,

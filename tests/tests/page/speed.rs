@@ -98,7 +98,7 @@ async fn one_click_measures_the_loaded_model() {
     let copied = page.script("return window.copied").await;
     let copied_text = copied[0].as_str().unwrap();
     assert!(copied_text.contains("decode at 300"));
-    assert!(copied_text.contains("the page's frames while it computed"));
+    assert!(copied_text.contains("apart during answers"));
     let json: Value = serde_json::from_str(copied[1].as_str().unwrap()).unwrap();
     assert_eq!(json["decode"][0]["position"], 300);
     assert!(
@@ -107,8 +107,9 @@ async fn one_click_measures_the_loaded_model() {
             .unwrap()
             > 0.0
     );
-    // The page was given frames while the worker computed.
-    assert!(json["frames_ms"]["count"].as_u64().unwrap() > 0);
+    // Two seconds of answers, or more, in which the page was given frames.
+    let [count, late] = ["count", "late"].map(|key| json["frames"][key].as_u64().unwrap());
+    assert!(count > 0 && late <= count, "{late} of {count}");
     assert!(
         json["conditions"]["browser"]
             .as_str()

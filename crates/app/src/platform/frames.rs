@@ -1,81 +1,132 @@
-//! How smooth the page stays: the time between frames, while something else computes.
+//! How smooth the page stays: the time between its frames, while something else computes.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use leptos::prelude::{request_animation_frame, window_event_listener_untyped};
+use leptos::prelude::{
+    WindowListenerHandle, request_animation_frame, window_event_listener_untyped,
+};
 
-use super::page::clock;
+use super::page::{clock, document};
 
-/// Watches the frames that the browser gives the page.
-#[derive(Clone)]
-pub(crate) struct Frames(Rc<RefCell<Watch>>);
+/// Watches the frames that the browser gives the page, until it is dropped.
+pub(crate) struct Frames {
+    watch: Rc<RefCell<Watch>>,
+    visibility: Option<WindowListenerHandle>,
+}
 
+impl Frames {
+    /// Begins. `draw` gets the number of each frame and must change something that is seen: a frame
+    /// that changes nothing is given without waiting for the GPU.
+    pub(crate) fn watch(draw: impl Fn(usize) + 'static) -> Self {
+        let watch = Rc::new(RefCell::new(Watch::default()));
+        watch.borrow_mut().seen(!document().hidden(), clock());
+        let of_listener = Rc::downgrade(&watch);
+        // A page that nobody sees gets no frames.
+        let visibility = window_event_listener_untyped("visibilitychange", move |_| {
+            if let Some(watch) = of_listener.upgrade() {
+                watch.borrow_mut().seen(!document().hidden(), clock());
+            }
+        });
+        next(Rc::downgrade(&watch), draw);
+        Self {
+            watch,
+            visibility: Some(visibility),
+        }
+    }
+
+    /// Ends; returns the milliseconds between frames, none if the page was hidden all the time.
+    pub(crate) fn end(self) -> Vec<f64> {
+        self.watch.borrow_mut().end(clock())
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        if let Some(visibility) = self.visibility.take() {
+            visibility.remove();
+        }
+    }
+}
+
+fn next(watch: Weak<RefCell<Watch>>, draw: impl Fn(usize) + 'static) {
+    request_animation_frame(move || {
+        let Some(strong) = watch.upgrade() else {
+            return;
+        };
+        let number = strong.borrow_mut().frame(clock());
+        drop(strong);
+        draw(number);
+        next(watch, draw);
+    });
+}
+
+/// Times between frames, of a page that may be hidden in between.
 #[derive(Default)]
 struct Watch {
-    /// Differs for every watch, so that a frame asked for by an earlier one is not taken for this
-    /// one's.
-    round: u32,
-    counts: bool,
-    /// When the frame before was given, if the time since then counts.
+    /// The last frame, or since when the page is seen; none while it is hidden.
     last: Option<f64>,
     apart: Vec<f64>,
 }
 
-impl Frames {
-    pub(crate) fn new() -> Self {
-        let watch = Rc::new(RefCell::new(Watch::default()));
-        let of_listener = watch.clone();
-        // A page that nobody sees gets no frames.
-        window_event_listener_untyped("visibilitychange", move |_| {
-            of_listener.borrow_mut().last = None;
-        });
-        Self(watch)
+impl Watch {
+    fn seen(&mut self, seen: bool, now: f64) {
+        self.last = seen.then_some(now);
     }
 
-    /// Begins to watch; nothing counts yet.
-    pub(crate) fn begin(&self) {
-        let round = {
-            let mut watch = self.0.borrow_mut();
-            *watch = Watch {
-                round: watch.round.wrapping_add(1),
-                ..Watch::default()
-            };
-            watch.round
-        };
-        next(self.0.clone(), round);
-    }
-
-    /// From now on frames count, or do not.
-    pub(crate) fn count(&self, counts: bool) {
-        let mut watch = self.0.borrow_mut();
-        if watch.counts != counts {
-            watch.counts = counts;
-            watch.last = None;
+    /// Returns the frame's number, from 1.
+    fn frame(&mut self, now: f64) -> usize {
+        if let Some(last) = self.last.replace(now) {
+            self.apart.push(now - last);
         }
+        self.apart.len()
     }
 
-    /// Ends; returns the milliseconds between frames that counted.
-    pub(crate) fn end(&self) -> Vec<f64> {
-        let mut watch = self.0.borrow_mut();
-        watch.round = watch.round.wrapping_add(1);
-        std::mem::take(&mut watch.apart)
+    /// The frame that has not come yet counts if it is later than all others: it may be what
+    /// everybody waits for.
+    fn end(&mut self, now: f64) -> Vec<f64> {
+        let open = self.last.take().map(|last| now - last);
+        let mut apart = std::mem::take(&mut self.apart);
+        apart.extend(open.filter(|open| apart.iter().all(|ms| ms < open)));
+        apart
     }
 }
 
-fn next(watch: Rc<RefCell<Watch>>, round: u32) {
-    request_animation_frame(move || {
-        {
-            let mut watch = watch.borrow_mut();
-            if watch.round != round {
-                return;
-            }
-            let now = clock();
-            if let (true, Some(last)) = (watch.counts, watch.last) {
-                watch.apart.push(now - last);
-            }
-            watch.last = Some(now);
-        }
-        next(watch, round);
-    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_the_first_frame_counts_and_a_shorter_one_at_the_end_does_not() {
+        let mut watch = Watch::default();
+        watch.seen(true, 100.0);
+        assert_eq!(watch.frame(400.0), 1);
+        assert_eq!(watch.frame(416.0), 2);
+        assert_eq!(watch.end(500.0), [300.0, 16.0]);
+    }
+
+    #[test]
+    fn a_frame_that_never_came_counts() {
+        let mut watch = Watch::default();
+        watch.seen(true, 100.0);
+        assert_eq!(watch.end(2100.0), [2000.0]);
+
+        watch.seen(true, 0.0);
+        watch.frame(16.0);
+        assert_eq!(watch.end(916.0), [16.0, 900.0]);
+    }
+
+    #[test]
+    fn nothing_counts_while_the_page_is_hidden() {
+        let mut watch = Watch::default();
+        watch.seen(false, 0.0);
+        assert!(watch.end(5000.0).is_empty());
+
+        watch.seen(true, 0.0);
+        watch.frame(16.0);
+        watch.seen(false, 20.0);
+        watch.seen(true, 9000.0);
+        watch.frame(9010.0);
+        assert_eq!(watch.end(9012.0), [16.0, 10.0]);
+    }
 }

@@ -49,7 +49,7 @@ pub(crate) fn focus(id: &str) {
     }
 }
 
-/// Milliseconds since the page was opened, of a clock that nobody sets.
+/// Milliseconds, for differences: of a clock that nobody sets, where the browser has one.
 pub(crate) fn clock() -> f64 {
     let performance = window().performance();
     performance.map_or_else(now, |performance| performance.now())

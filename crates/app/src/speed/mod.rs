@@ -28,6 +28,18 @@ enum Measuring {
     Failed(Problem),
 }
 
+/// Dropped with who waits for the measurement: if the worker is gone by then, it is forgotten.
+struct Underway(RwSignal<Measuring>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let is_underway = |state: &Measuring| matches!(state, Measuring::Underway(..));
+        if self.0.try_with_untracked(is_underway) == Some(true) {
+            self.0.try_set(Measuring::Nothing);
+        }
+    }
+}
+
 /// A button that measures, and what came out.
 #[component]
 pub(crate) fn Speed(
@@ -40,7 +52,7 @@ pub(crate) fn Speed(
 ) -> impl IntoView {
     let state = RwSignal::new(Measuring::Nothing);
     let chosen = RwSignal::new(String::new());
-    let frames = Frames::new();
+    let frame = RwSignal::new(0);
     let is_ready = Memo::new(move |_| {
         page.engine
             .with(|engine| matches!(engine, EngineState::Ready(_)))
@@ -62,35 +74,34 @@ pub(crate) fn Speed(
         let shape = Some(chosen.get_untracked()).filter(|name| !name.is_empty());
         let of_a_shape = shape.is_some();
         let name = models.present_title();
-        let frames = frames.clone();
-        frames.begin();
+        let underway_here = Underway(state);
+        let mut frames = None;
+        frame.set(0);
         let id = client.bench(&name, shape, move |event| match event {
             Event::Measuring {
                 id,
                 stage,
                 part,
-                like_an_answer,
+                answering,
             } => {
-                frames.count(like_an_answer);
-                state.set(Measuring::Underway(id, stage, part));
+                frames = answering.then(|| Frames::watch(move |number| frame.set(number)));
+                underway_here.0.set(Measuring::Underway(id, stage, part));
             }
             Event::Measured {
                 mut measured,
                 tuned,
                 ..
             } => {
-                if let Some(smoothness) = Smoothness::of(frames.end()) {
-                    smoothness.add_to(&mut measured);
+                if let Some(frames) = frames.take() {
+                    frames::add(Smoothness::of(frames.end()), &mut measured);
                 }
                 session.keep_tuned(tuned);
                 state.set(Measuring::Done(measured));
             }
             Event::Failed { problem, .. } if problem.kind == ProblemKind::Cancelled => {
-                frames.end();
                 state.set(Measuring::Nothing);
             }
             Event::Failed { problem, .. } => {
-                frames.end();
                 state.set(Measuring::Failed(problem.clone()));
                 if problem.kind == ProblemKind::DeviceLost && !of_a_shape {
                     session.engine_failed(problem);
@@ -110,6 +121,9 @@ pub(crate) fn Speed(
             view! {
                 <div class="speed-stage">
                     <p id="speed-stage" role="status">{words(&stage, part)}</p>
+                    <small aria-hidden="true">
+                        {move || Some(frame.get()).filter(|&number| number > 0)}
+                    </small>
                     <button class="quiet" id="stop-measuring" type="button" on:click=move |_| stop(id)>
                         "Stop"
                     </button>

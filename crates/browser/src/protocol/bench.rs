@@ -16,7 +16,7 @@ pub struct Measured {
     pub kernels: String,
     /// All of it as one text.
     pub text: String,
-    /// All of it as JSON, as `paligemma bench --json` prints it.
+    /// All of it as JSON, as `paligemma bench --json` prints it; a page adds its frames.
     pub json: String,
 }
 

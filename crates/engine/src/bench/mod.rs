@@ -1,5 +1,6 @@
 //! How fast a model is on this adapter, and how near that is to what the adapter can do.
 
+mod answers;
 mod decode;
 mod picking;
 mod profile;
@@ -42,6 +43,9 @@ pub struct BenchOptions {
     pub profile: bool,
     /// Measure first which kernels suit the adapter, and use them from then on.
     pub tune: bool,
+    /// Answer for two seconds or more at the end, untimed, so that the caller can watch meanwhile how
+    /// smooth something else stays.
+    pub answers: bool,
 }
 
 impl Default for BenchOptions {
@@ -52,6 +56,7 @@ impl Default for BenchOptions {
             positions: None,
             profile: false,
             tune: false,
+            answers: false,
         }
     }
 }
@@ -89,9 +94,8 @@ pub struct BenchProgress {
     pub done: usize,
     /// Stages in all.
     pub of: usize,
-    /// The GPU gets what it gets during an answer. Otherwise submissions may be longer: limits,
-    /// single kernels, which kernels suit it.
-    pub like_an_answer: bool,
+    /// From here on, up to the end, are [answers](BenchOptions::answers).
+    pub answering: bool,
 }
 
 /// A model with made-up weights, to be measured.
@@ -273,24 +277,25 @@ impl Run<'_> {
         let profiled = self.options.profile;
         let tune = usize::from(self.options.tune);
         let profiles = if profiled { 2 + positions.len() } else { 0 };
-        let of = 2 + positions.len() + profiles + tune;
+        let answers = usize::from(self.options.answers);
+        let of = 2 + positions.len() + profiles + tune + answers;
         let mut done = 0;
-        let mut next = |stage: String, like_an_answer| {
+        let mut next = |stage: String| {
             progress(BenchProgress {
                 stage,
                 done,
                 of,
-                like_an_answer,
+                answering: answers > 0 && done + 1 == of,
             });
             done += 1;
         };
 
         if self.options.tune {
-            next("which kernels suit it".to_owned(), false);
+            next("which kernels suit it".to_owned());
             self.gpu.retune().await;
             self.go_on()?;
         }
-        next("the adapter's limits".to_owned(), false);
+        next("the adapter's limits".to_owned());
         let limits = self.gpu.measure_limits().await?;
         let limits = LimitFigures {
             copy_gb_per_second: limits.copy_bytes_per_second / 1e9,
@@ -298,20 +303,21 @@ impl Run<'_> {
         };
         self.go_on()?;
 
-        next("picture and prompt".to_owned(), true);
+        next("picture and prompt".to_owned());
         let first = self.first_tokens(&limits).await?;
 
         let mut decode = Vec::with_capacity(positions.len());
         for &position in &positions {
-            next(format!("tokens after {position}"), true);
+            next(format!("tokens after {position}"));
             decode.push(self.decode(position, &limits).await?);
         }
         let mut profile = None;
         if profiled {
-            profile = Some(
-                self.profile(&positions, &mut |stage| next(stage, false))
-                    .await?,
-            );
+            profile = Some(self.profile(&positions, &mut next).await?);
+        }
+        if self.options.answers {
+            next("answers".to_owned());
+            self.answers().await?;
         }
         Ok(BenchReport {
             conditions,

@@ -84,7 +84,7 @@ impl<C: Connect + 'static> Shared<C> {
             stage: stage.to_owned(),
             done,
             of,
-            like_an_answer: false,
+            answering: false,
         };
         self.say(of.id, stage("making weights up", 0, 1));
         let mut gpu = GpuOptions::default();
@@ -107,7 +107,7 @@ impl<C: Connect + 'static> Shared<C> {
             id,
             stage: now.stage,
             part: [count(now.done), count(now.of)],
-            like_an_answer: now.like_an_answer,
+            answering: now.answering,
         });
     }
 }
@@ -119,6 +119,7 @@ fn options() -> BenchOptions {
         tokens: 16,
         profile: true,
         tune: true,
+        answers: true,
         ..BenchOptions::default()
     }
 }

@@ -105,6 +105,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<(), Failure> {
         positions: args.positions.clone(),
         profile: args.profile,
         tune: args.tune,
+        answers: false,
     };
     let mut tuning = args.tuning.options();
     if args.tune {

@@ -16,8 +16,8 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Begins. `draw` gets the number of each frame and must change something that is seen: a frame
-    /// that changes nothing is given without waiting for the GPU.
+    /// Begins. `draw` gets the number of each frame and must change something in view: a
+    /// frame that draws nothing is given without waiting for the GPU.
     pub(crate) fn watch(draw: impl Fn(usize) + 'static) -> Self {
         let watch = Rc::new(RefCell::new(Watch::default()));
         watch.borrow_mut().seen(!document().hidden(), clock());

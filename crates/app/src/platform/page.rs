@@ -2,7 +2,7 @@
 
 use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Document, UrlSearchParams, Window};
+use web_sys::{Document, ScrollIntoViewOptions, ScrollLogicalPosition, UrlSearchParams, Window};
 
 /// The window.
 ///
@@ -46,6 +46,15 @@ pub(crate) fn focus(id: &str) {
             // An element that takes no focus is shown all the same.
             let _ = element.focus();
         }
+    }
+}
+
+/// Brings an element into view, if it is not there, and no further than it takes.
+pub(crate) fn reveal(id: &str) {
+    if let Some(element) = document().get_element_by_id(id) {
+        let options = ScrollIntoViewOptions::new();
+        options.set_block(ScrollLogicalPosition::Nearest);
+        element.scroll_into_view_with_scroll_into_view_options(&options);
     }
 }
 

@@ -11,6 +11,7 @@ use self::frames::Smoothness;
 use self::table::Report;
 use crate::models::{Models, shapes};
 use crate::platform::frames::Frames;
+use crate::platform::page::reveal;
 use crate::session::Session;
 use crate::state::{EngineState, Page};
 use crate::wording;
@@ -84,7 +85,11 @@ pub(crate) fn Speed(
                 part,
                 answering,
             } => {
-                frames = answering.then(|| Frames::watch(move |number| frame.set(number)));
+                frames = answering.then(|| {
+                    // What nobody sees is not drawn.
+                    reveal("stop-measuring");
+                    Frames::watch(move |number| frame.set(number))
+                });
                 underway_here.0.set(Measuring::Underway(id, stage, part));
             }
             Event::Measured {

@@ -49,7 +49,7 @@ const MAX_NEW_TOKENS: usize = 64;
 
 fn main() -> ExitCode {
     if std::env::args().skip(1).eq(["--logits"]) {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = paligemma_tests::folder().join("..");
         return match drift::section(&root) {
             Ok(section) => {
                 println!("{section}");
@@ -185,7 +185,7 @@ struct Candidate {
 }
 
 fn measure(scenes: u32, fresh: bool, only: Option<&str>) -> Outcome<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = paligemma_tests::folder().join("..");
     let kept = root.join(".artifacts/fidelity");
     if fresh && kept.exists() {
         fs::remove_dir_all(&kept)?;

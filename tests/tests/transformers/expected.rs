@@ -12,9 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 pub(crate) const MODELS: [&str; 5] = ["pg1_mqa", "pg1_gqa_bf16", "pg2_gqa", "pg2_odd", "pg2_q128"];
 
 pub(crate) fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(path)
+    paligemma_tests::folder().join("fixtures").join(path)
 }
 
 /// Loads a fixture's model under WebGPU's default limits, so that the baseline tier is what is

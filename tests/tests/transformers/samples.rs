@@ -8,9 +8,7 @@ use paligemma_engine::{
 };
 
 pub(crate) fn demo(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../web/demo")
-        .join(path)
+    paligemma_tests::folder().join("../web/demo").join(path)
 }
 
 pub(crate) fn engine() -> Engine {

@@ -166,6 +166,31 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
     );
 }
 
+/// Of many rows, and of queries, keys and values: four numbers a load, which are 16 bytes of f32 and 8 of
+/// what a cache keeps in 16 bits. What is smaller is a scale, a span, packed weights in words.
+#[test]
+fn rows_keys_and_values_are_read_four_numbers_at_a_time() {
+    for (name, of_16, of_8) in [
+        ("matmul_tiled_f32", 10, 0),
+        ("matmul_tiled_bf16", 9, 0),
+        ("matmul_tiled_q8", 8, 1),
+        ("matmul_tiled_q4", 8, 0),
+        ("matmul_dots_q4", 8, 0),
+        ("matmul_q4", 16, 0),
+        ("attention_sixteens", 4, 0),
+        ("attention_sixteens_kv16", 2, 2),
+        ("attention_kv16", 4, 2),
+        ("decode_attention", 2, 0),
+        ("decode_attention_kv16", 0, 2),
+        ("merge_attention", 4, 0),
+    ] {
+        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
+        let loads = loads(&instructions(&words));
+        let of = |size: u32| loads.iter().filter(|bytes| **bytes == size).count();
+        assert!(of(16) >= of_16 && of(8) >= of_8, "{name}: {loads:?}");
+    }
+}
+
 #[test]
 fn indices_are_clamped_only_where_they_are_checked() {
     for name in [

@@ -67,16 +67,20 @@ total="${PALIGEMMA_TOTAL_S:-540}"
 log="$out/all.txt"
 : >"$log"
 one="$(mktemp)"
-trap 'rm -f "$one"' EXIT
+answers="$(mktemp -d)"
+trap 'rm -rf "$one" "$answers"' EXIT
 # Built elsewhere they would look for the fixtures there.
 export CARGO_MANIFEST_DIR="$root/tests"
 
+# Of measuring alone.
+SECONDS=0
 failed=0
 step() { # title, command …
   local title="$1" begun="$SECONDS" left=$((total - SECONDS)) rc=0
   shift
   if [ "$left" -le 5 ]; then
     echo "-- $title: left out, $total s are over" | tee -a "$log"
+    : >"$one"
     return
   fi
   timeout "$((left < limit ? left : limit))" "$@" >"$one" 2>&1 || rc=$?
@@ -109,7 +113,7 @@ fi
 grep -m 1 '"name"' "$one"
 
 bench tuned --tune --profile
-chosen="$(sed -n 's/^kernels  *\(.*\) (.*)$/\1/p' "$one" | head -n 1)"
+chosen="$(sed -n 's/^kernels  *\([^(]*\) (.*/\1/p' "$one" | head -n 1)"
 if reason="$(python3 -c 'import torch, transformers; raise SystemExit(not torch.cuda.is_available())' 2>&1)"; then
   step transformers python3 tests/peers/torch_shape.py --shape "$shape" --compiled --runs 3
   tail -n 12 "$one"
@@ -124,12 +128,15 @@ for kernels in "cooperative fours=131072" "cooperative fours=131072 bytes" "coop
 done
 if [ -n "$chosen" ]; then
   bench "$chosen, unchecked" --kernels "$chosen" --unchecked --runs 3 --positions 300
+else
+  echo "-- unchecked: left out, as no kernels were chosen" | tee -a "$log"
 fi
 for kernels in "tiled fours=131072" "tiled fours=131072 bytes" "tiled fours=131072 norms" "dots fours=131072" "half fours=131072"; do
   bench "$kernels" --kernels "$kernels" --runs 3 --positions 300
 done
 if [ -x "$programs/fidelity" ]; then
-  step "fidelity of cooperative matrices" "$programs/fidelity" --only cooperative --scenes 60
+  # Answers that an earlier run has kept here may be of other kernels.
+  step "fidelity of cooperative matrices" "$programs/fidelity" --only cooperative --scenes 60 --kept "$answers"
   grep '^|' "$one" || true
 fi
 if [ -x "$programs/kernels" ]; then

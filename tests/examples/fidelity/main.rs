@@ -32,7 +32,7 @@ use table::{Report, Row};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh] [--only TEXT]
+const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh] [--only TEXT] [--kept DIR]
        fidelity --logits
 
   --scenes N   how many scenes to ask about (300)
@@ -40,6 +40,7 @@ const USAGE: &str = "Usage: fidelity [--scenes N] [--fresh] [--only TEXT]
                computes them, which the answers do not show
   --only TEXT  only recipes with this in their name, beside the weights as stored; printed and
                not written
+  --kept DIR   where answers are kept (.artifacts/fidelity)
   --logits     only the part about logits, which is printed and not written";
 
 /// The first scene's seed; the others follow it.
@@ -61,14 +62,14 @@ fn main() -> ExitCode {
             }
         };
     }
-    let (scenes, fresh, only) = match arguments(std::env::args().skip(1)) {
+    let arguments = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!("{problem}\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match measure(scenes, fresh, only.as_deref()) {
+    match measure(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -77,24 +78,42 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many scenes, whether to forget earlier answers, and what is asked for of the recipes.
-fn arguments(
-    args: impl IntoIterator<Item = String>,
-) -> Result<(u32, bool, Option<String>), String> {
-    let (mut scenes, mut fresh, mut only) = (300, false, None);
+/// What was asked for.
+#[derive(Debug, PartialEq)]
+struct Arguments {
+    scenes: u32,
+    /// Earlier answers are to be forgotten.
+    fresh: bool,
+    /// Part of the names of the recipes that are asked for.
+    only: Option<String>,
+    /// Where answers are kept, if not where they usually are.
+    kept: Option<PathBuf>,
+}
+
+fn arguments(args: impl IntoIterator<Item = String>) -> Result<Arguments, String> {
+    let mut found = Arguments {
+        scenes: 300,
+        fresh: false,
+        only: None,
+        kept: None,
+    };
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--fresh" => fresh = true,
+            "--fresh" => found.fresh = true,
             "--only" => {
-                only = Some(
+                found.only = Some(
                     args.next()
                         .ok_or("`--only` needs a part of a name after it.")?,
                 );
             }
+            "--kept" => {
+                let folder = args.next().ok_or("`--kept` needs a folder after it.")?;
+                found.kept = Some(folder.into());
+            }
             "--scenes" => {
                 let value = args.next().ok_or("`--scenes` needs a number after it.")?;
-                scenes = match value.parse() {
+                found.scenes = match value.parse() {
                     Ok(number @ 1..=100_000) => number,
                     _ => {
                         return Err(format!(
@@ -106,7 +125,7 @@ fn arguments(
             other => return Err(format!("`{other}` is not understood.")),
         }
     }
-    Ok((scenes, fresh, only))
+    Ok(found)
 }
 
 /// What is measured: how weights are rounded, and keys and values and products if not as usual.
@@ -184,10 +203,12 @@ struct Candidate {
     totals: Totals,
 }
 
-fn measure(scenes: u32, fresh: bool, only: Option<&str>) -> Outcome<()> {
+fn measure(arguments: &Arguments) -> Outcome<()> {
+    let (scenes, only) = (arguments.scenes, arguments.only.as_deref());
     let root = paligemma_tests::folder().join("..");
-    let kept = root.join(".artifacts/fidelity");
-    if fresh && kept.exists() {
+    let usual = || root.join(".artifacts/fidelity");
+    let kept = arguments.kept.clone().unwrap_or_else(usual);
+    if arguments.fresh && kept.exists() {
         fs::remove_dir_all(&kept)?;
     }
     let model = root.join("web/demo/model");
@@ -381,20 +402,22 @@ fn ask(engine: &mut Engine, picture: &Picture, truth: &Truth, seed: u32) -> Outc
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<(u32, bool, Option<String>), String> {
+    fn parsed(line: &str) -> Result<Arguments, String> {
         arguments(line.split_whitespace().map(str::to_owned))
     }
 
     #[test]
     fn the_command_line_is_read_or_refused_by_name() {
-        assert_eq!(parsed(""), Ok((300, false, None)));
-        assert_eq!(parsed("--fresh --scenes 60"), Ok((60, true, None)));
-        assert_eq!(
-            parsed("--only cooperative"),
-            Ok((300, false, Some("cooperative".to_owned())))
-        );
+        let usual = parsed("").unwrap();
+        assert_eq!((usual.scenes, usual.fresh), (300, false));
+        assert_eq!((usual.only, usual.kept), (None, None));
+        let found = parsed("--fresh --scenes 60 --only cooperative --kept a/b").unwrap();
+        assert_eq!((found.scenes, found.fresh), (60, true));
+        assert_eq!(found.only.as_deref(), Some("cooperative"));
+        assert_eq!(found.kept, Some("a/b".into()));
         for (line, named) in [
             ("--only", "--only"),
+            ("--kept", "--kept"),
             ("--scenes", "--scenes"),
             ("--scenes 0", "`0`"),
             ("--scenes many", "many"),

@@ -58,6 +58,16 @@ pub(crate) fn reveal(id: &str) {
     }
 }
 
+/// An element is there and all of its height is in view.
+pub(crate) fn is_in_view(id: &str) -> bool {
+    let height = window().inner_height().ok().and_then(|it| it.as_f64());
+    let element = document().get_element_by_id(id);
+    element.zip(height).is_some_and(|(element, height)| {
+        let place = element.get_bounding_client_rect();
+        place.top() >= 0.0 && place.bottom() <= height
+    })
+}
+
 /// Milliseconds, for differences: of a clock that nobody sets, where the browser has one.
 pub(crate) fn clock() -> f64 {
     let performance = window().performance();

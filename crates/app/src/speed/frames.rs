@@ -31,7 +31,7 @@ impl Smoothness {
     }
 }
 
-/// Adds it to the figures, the text and the JSON; nothing if the page was hidden.
+/// Adds it to the figures, the text and the JSON; that nobody could see it, if so.
 pub(super) fn add(smoothness: Option<Smoothness>, measured: &mut Measured) {
     let (median, note) = match &smoothness {
         Some(Smoothness {
@@ -49,7 +49,7 @@ pub(super) fn add(smoothness: Option<Smoothness>, measured: &mut Measured) {
         ),
         None => (
             String::new(),
-            "not watched: the page was hidden meanwhile".to_owned(),
+            "not watched: the page was hidden, or this part of it out of view".to_owned(),
         ),
     };
     measured.text += &format!("\n{:<24}{median:>12}  {note}\n", "the page's frames");

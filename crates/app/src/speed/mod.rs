@@ -11,7 +11,7 @@ use self::frames::Smoothness;
 use self::table::Report;
 use crate::models::{Models, shapes};
 use crate::platform::frames::Frames;
-use crate::platform::page::reveal;
+use crate::platform::page::{is_in_view, reveal};
 use crate::session::Session;
 use crate::state::{EngineState, Page};
 use crate::wording;
@@ -31,6 +31,13 @@ enum Measuring {
 
 /// Dropped with who waits for the measurement: if the worker is gone by then, it is forgotten.
 struct Underway(RwSignal<Measuring>);
+
+impl Underway {
+    /// By a method, so that a closure that calls it owns all of this and not a copy of the signal.
+    fn set(&self, state: Measuring) {
+        self.0.set(state);
+    }
+}
 
 impl Drop for Underway {
     fn drop(&mut self) {
@@ -85,21 +92,18 @@ pub(crate) fn Speed(
                 part,
                 answering,
             } => {
-                frames = answering.then(|| {
-                    // What nobody sees is not drawn.
-                    reveal("stop-measuring");
-                    Frames::watch(move |number| frame.set(number))
-                });
-                underway_here.0.set(Measuring::Underway(id, stage, part));
+                // What is out of view is not drawn, and says nothing.
+                let watched = answering && is_in_view("speed-stage");
+                frames = watched.then(|| Frames::watch(move |number| frame.set(number)));
+                underway_here.set(Measuring::Underway(id, stage, part));
             }
             Event::Measured {
                 mut measured,
                 tuned,
                 ..
             } => {
-                if let Some(frames) = frames.take() {
-                    frames::add(Smoothness::of(frames.end()), &mut measured);
-                }
+                let apart = frames.take().map(Frames::end).unwrap_or_default();
+                frames::add(Smoothness::of(apart), &mut measured);
                 session.keep_tuned(tuned);
                 state.set(Measuring::Done(measured));
             }
@@ -115,6 +119,8 @@ pub(crate) fn Speed(
             _ => {}
         });
         state.set(Measuring::Underway(id, "its turn".to_owned(), [0, 0]));
+        // Once it is there.
+        request_animation_frame(|| reveal("stop-measuring"));
     };
     let stop = move |id| {
         if let Some(client) = session.client() {

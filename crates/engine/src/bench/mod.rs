@@ -44,7 +44,7 @@ pub struct BenchOptions {
     /// Measure first which kernels suit the adapter, and use them from then on.
     pub tune: bool,
     /// Answer for two seconds or more at the end, untimed, so that the caller can watch meanwhile how
-    /// smooth something else stays.
+    /// smooth something else stays. Whoever stops there has the report all the same.
     pub answers: bool,
 }
 
@@ -317,7 +317,11 @@ impl Run<'_> {
         }
         if self.options.answers {
             next("answers".to_owned());
-            self.answers().await?;
+            match self.answers().await {
+                // What was measured before stays.
+                Ok(()) | Err(EngineError::Bench(BenchError::Cancelled)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(BenchReport {
             conditions,

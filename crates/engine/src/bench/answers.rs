@@ -29,13 +29,8 @@ impl Run<'_> {
             session
                 .prefill(self.model, &ids, &[features], &mut Taps::none())
                 .await?;
-            for left in (1..=tokens).rev() {
-                self.go_on()?;
-                pace.submit(&mut session, self.model, left, |_| Ok::<_, EngineError>(()))?;
-                let awaited = session.awaited();
-                session.take(self.model).await?;
-                pace.came_back(awaited);
-            }
+            self.go_on()?;
+            self.steps(&mut session, &mut pace, tokens).await?;
         }
         Ok(())
     }

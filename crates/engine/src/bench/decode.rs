@@ -26,12 +26,7 @@ impl Run<'_> {
             session.stand(self.model, position)?;
             self.gpu.finish().await?;
             let started = Instant::now();
-            for left in (1..=tokens).rev() {
-                pace.submit(&mut session, self.model, left, |_| Ok::<_, EngineError>(()))?;
-                let awaited = session.awaited();
-                session.take(self.model).await?;
-                pace.came_back(awaited);
-            }
+            self.steps(&mut session, &mut pace, tokens).await?;
             all.push(milliseconds(started) / tokens as f64);
             // By itself: with steps under way a driver may let the next one wait.
             session.stand(self.model, position)?;
@@ -66,5 +61,22 @@ impl Run<'_> {
             gb_per_second,
             share_of_copy: gb_per_second / limits.copy_gb_per_second,
         })
+    }
+
+    /// So many tokens, submitted as an answer's are.
+    pub(super) async fn steps(
+        &self,
+        session: &mut Session,
+        pace: &mut Pace,
+        tokens: usize,
+    ) -> Result<(), EngineError> {
+        for left in (1..=tokens).rev() {
+            self.go_on()?;
+            pace.submit(session, self.model, left, |_| Ok::<_, EngineError>(()))?;
+            let awaited = session.awaited();
+            session.take(self.model).await?;
+            pace.came_back(awaited);
+        }
+        Ok(())
     }
 }

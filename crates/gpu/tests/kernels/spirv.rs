@@ -93,6 +93,17 @@ fn loads(instructions: &[(u16, &[u32])]) -> Vec<u32> {
     loads
 }
 
+/// Of a kernel whose indices are not checked: the bytes of its loads, and how many have a size.
+fn loads_of(name: &str) -> (Vec<u32>, impl Fn(u32) -> usize) {
+    let loads = loads(&instructions(&words(
+        shader(name),
+        BoundsCheckPolicy::Unchecked,
+    )));
+    let sizes = loads.clone();
+    let of = move |size| sizes.iter().filter(|bytes| **bytes == size).count();
+    (loads, of)
+}
+
 fn clamps(instructions: &[(u16, &[u32])]) -> usize {
     let is_clamp = |(opcode, operands): &&(u16, &[u32])| {
         *opcode == EXT_INST && operands.get(3) == Some(&GLSL_UMIN)
@@ -107,9 +118,8 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
         ("matvec_geglu_q4_wide", 1),
         ("matvec_q8_wide", 2),
     ] {
-        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
-        let loads = loads(&instructions(&words));
-        let wide = loads.iter().filter(|bytes| **bytes == 16).count();
+        let (loads, of) = loads_of(name);
+        let wide = of(16);
         // Eight of x, and the weights; what is smaller is a scale, or of what follows the product.
         assert!(wide >= 8 + weights, "{name}: {loads:?}");
         let narrow = loads.iter().filter(|bytes| **bytes < 16).count();
@@ -122,9 +132,7 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
         ("matvec_geglu_fours_q4_wide", 8),
         ("matvec_fours_q8_wide", 16),
     ] {
-        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
-        let loads = loads(&instructions(&words));
-        let of = |size: u32| loads.iter().filter(|bytes| **bytes == size).count();
+        let (loads, of) = loads_of(name);
         let wide = if weights == 16 { 2 } else { 1 };
         assert!(of(16) >= wide && of(weights) >= 1, "{name}: {loads:?}");
         // A scale, a bias, and what y held.
@@ -136,9 +144,7 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
         "matvec_fours_q4_wide_norms",
         "matvec_geglu_fours_q4_wide_norms",
     ] {
-        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
-        let loads = loads(&instructions(&words));
-        let of = |size: u32| loads.iter().filter(|bytes| **bytes == size).count();
+        let (loads, of) = loads_of(name);
         assert!(of(16) >= 4 && of(8) >= 1, "{name}: {loads:?}");
         assert!(loads.len() - of(16) - of(8) <= 7, "{name}: {loads:?}");
     }
@@ -149,21 +155,16 @@ fn quantized_rows_are_read_sixteen_bytes_at_a_time() {
         ("matvec_fours_q8_wide_bytes", 1),
         ("matvec_geglu_fours_q4_wide_bytes_packs", 2),
     ] {
-        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
-        let loads = loads(&instructions(&words));
-        let wide = loads.iter().filter(|bytes| **bytes == 16).count();
+        let (loads, of) = loads_of(name);
+        let wide = of(16);
         assert!(wide > x, "{name}: {loads:?}");
         let narrow = loads.iter().filter(|bytes| **bytes < 16).count();
         // Four scales and a step; a bias, and what y held.
         assert!(narrow <= 7, "{name}: {loads:?}");
     }
     // What is told apart: a block at a time, its weights come in words of four bytes.
-    let words = words(shader("matvec_q4"), BoundsCheckPolicy::Unchecked);
-    let loads = loads(&instructions(&words));
-    assert!(
-        loads.iter().filter(|bytes| **bytes == 16).count() < 8,
-        "{loads:?}"
-    );
+    let (loads, of) = loads_of("matvec_q4");
+    assert!(of(16) < 8, "{loads:?}");
 }
 
 /// Of many rows, and of queries, keys and values: four numbers a load, which are 16 bytes of f32 and 8 of
@@ -184,9 +185,7 @@ fn rows_keys_and_values_are_read_four_numbers_at_a_time() {
         ("decode_attention_kv16", 0, 2),
         ("merge_attention", 4, 0),
     ] {
-        let words = words(shader(name), BoundsCheckPolicy::Unchecked);
-        let loads = loads(&instructions(&words));
-        let of = |size: u32| loads.iter().filter(|bytes| **bytes == size).count();
+        let (loads, of) = loads_of(name);
         assert!(of(16) >= of_16 && of(8) >= of_8, "{name}: {loads:?}");
     }
 }

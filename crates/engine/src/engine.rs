@@ -257,6 +257,23 @@ impl Engine {
         self.gpu.allocations()
     }
 
+    /// Waits until the kernels of this model are compiled that were asked for while it loaded, for tests;
+    /// how many nobody has needed yet.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn finish_preparing(&self) -> usize {
+        self.gpu.finish_preparing()
+    }
+
+    /// Shaders of the kernels that were compiled when they were needed, not ahead, for tests.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn compiled_late(&self) -> Vec<&'static str> {
+        self.gpu.compiled_late()
+    }
+
     /// Something went wrong on the GPU that every later run would meet as well; load anew.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -1,5 +1,4 @@
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -12,10 +11,10 @@ use crate::adapter::{
 use crate::buffer::Buffer;
 use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
+use crate::pipelines::{Compiler, Pipeline, Pipelines};
 use crate::profile::Profile;
 use crate::program::SLICE;
 use crate::queue::Queue;
-use crate::shader::{Binding, Shader};
 #[cfg(target_arch = "wasm32")]
 use crate::subgroups;
 use crate::submit::Submission;
@@ -56,9 +55,11 @@ pub(crate) struct Shared {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: Queue,
     info: AdapterInfo,
-    pipelines: RefCell<HashMap<PipelineKey, Pipeline>>,
+    pub(crate) compiler: Compiler,
+    pub(crate) pipelines: Pipelines<Pipeline>,
+    /// Of what is submitted past wgpu.
     #[cfg(vulkan)]
-    pub(crate) vulkan_pipelines: RefCell<HashMap<PipelineKey, Rc<crate::vulkan::Pipeline>>>,
+    pub(crate) vulkan_pipelines: Pipelines<Option<Arc<crate::vulkan::Pipeline>>>,
     /// Of what is submitted past wgpu; none if there cannot be one.
     #[cfg(vulkan)]
     pub(crate) fence: std::cell::OnceCell<Option<Rc<crate::vulkan::Fence>>>,
@@ -79,7 +80,6 @@ pub(crate) struct Shared {
     pub(crate) subgroup_size: u32,
     /// Rows and columns of cooperative matrices; 0: there are none.
     pub(crate) cooperative_side: u32,
-    unchecked: bool,
     /// Where they came from.
     pub(crate) choice: RefCell<Choice>,
     /// How it was opened, to open another one like it.
@@ -89,23 +89,6 @@ pub(crate) struct Shared {
     pub(crate) prepared: RefCell<Vec<wasm_bindgen::JsValue>>,
     trouble: Arc<Mutex<Option<GpuError>>>,
     pub(crate) profile: RefCell<Option<Profile>>,
-}
-
-/// Shader name, and of its constants their ids and bits.
-type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
-
-pub(crate) fn key(shader: &Shader, constants: &Constants) -> PipelineKey {
-    let bits = constants.iter().map(|(id, value)| (*id, value.to_bits()));
-    (shader.name, bits.collect())
-}
-
-/// Values of a shader's overridable constants.
-pub(crate) type Constants = [(&'static str, f64)];
-
-#[derive(Clone)]
-pub(crate) struct Pipeline {
-    pub(crate) pipeline: wgpu::ComputePipeline,
-    pub(crate) layout: wgpu::BindGroupLayout,
 }
 
 impl Gpu {
@@ -238,19 +221,19 @@ impl Gpu {
 
         let serial = info.is_software && !options.gpu_kernels;
         let gpu = Self(Rc::new(Shared {
+            compiler: Compiler::new(&device, options.unchecked),
             device,
             queue: Queue::new(queue),
             variants: Cell::new(Variants::usual(serial)),
             serial: Cell::new(serial),
             subgroup_size,
             cooperative_side,
-            unchecked: options.unchecked,
             choice: RefCell::new(Choice::usual(serial)),
             options: options.clone(),
             info,
-            pipelines: RefCell::default(),
+            pipelines: Pipelines::default(),
             #[cfg(vulkan)]
-            vulkan_pipelines: RefCell::default(),
+            vulkan_pipelines: Pipelines::default(),
             #[cfg(vulkan)]
             fence: std::cell::OnceCell::new(),
             replays: Cell::new(false),
@@ -375,91 +358,6 @@ impl Gpu {
         });
         Ok(Buffer::new(buffer))
     }
-
-    fn module(&self, shader: &'static Shader) -> wgpu::ShaderModule {
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(shader.name),
-            source: wgpu::ShaderSource::Wgsl(match cfg!(target_arch = "wasm32") {
-                true => shader.source_for_browsers(),
-                false => shader.source.into(),
-            }),
-        };
-        // SAFETY: sources are this crate's own. Their loops count up to a bound, which a test sees
-        // to. Without checks, every index that they compute is bounded by parameters that the
-        // functions which record them have held against the operands' sizes, and their tests run on
-        // poisoned surroundings.
-        #[expect(
-            unsafe_code,
-            reason = "what the checks cost, and none is needed for loops that end"
-        )]
-        unsafe {
-            self.0
-                .device
-                .create_shader_module_trusted(descriptor, self.runtime_checks())
-        }
-    }
-
-    pub(crate) fn runtime_checks(&self) -> wgpu::ShaderRuntimeChecks {
-        let mut checks = match self.0.unchecked {
-            true => wgpu::ShaderRuntimeChecks::unchecked(),
-            false => wgpu::ShaderRuntimeChecks::checked(),
-        };
-        // A counter in every loop would cost up to a third of a kernel's time.
-        checks.force_loop_bounding = false;
-        checks
-    }
-
-    pub(crate) fn pipeline(&self, shader: &'static Shader, constants: &Constants) -> Pipeline {
-        let key = key(shader, constants);
-        if let Some(found) = self.0.pipelines.borrow().get(&key) {
-            return found.clone();
-        }
-        let device = &self.0.device;
-        let module = self.module(shader);
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(shader.name),
-            entries: &layout_entries(shader),
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(shader.name),
-            bind_group_layouts: &[Some(&layout)],
-            ..Default::default()
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(shader.name),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants,
-                // Every kernel writes workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        let made = Pipeline { pipeline, layout };
-        self.0.pipelines.borrow_mut().insert(key, made.clone());
-        made
-    }
-}
-
-/// The layout of a shader's bind group.
-pub(crate) fn layout_entries(shader: &Shader) -> Vec<wgpu::BindGroupLayoutEntry> {
-    let entry = |(binding, kind): &(u32, Binding)| wgpu::BindGroupLayoutEntry {
-        binding: *binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty: match kind {
-                Binding::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                Binding::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-                Binding::Uniform => wgpu::BufferBindingType::Uniform,
-            },
-            has_dynamic_offset: false,
-            min_binding_size: None,
-        },
-        count: None,
-    };
-    shader.bindings.iter().map(entry).collect()
 }
 
 /// Only the first error is kept: the ones after it are its consequences. A lost device outranks

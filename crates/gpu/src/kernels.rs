@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::device::Constants;
 use crate::error::GpuError;
 use crate::matrix::{Matrix, WeightShape};
+use crate::pipelines::Constants;
 use crate::program::{Recorder, stretch};
 use crate::shader::{self, Feature, Shader};
 use crate::tensor::{Indices, Tensor};

@@ -31,6 +31,7 @@ mod normed;
 mod norms;
 mod packed;
 mod picking;
+mod pipelines;
 mod prepare;
 mod products;
 mod profile;

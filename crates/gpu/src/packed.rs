@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::device::Constants;
 use crate::error::GpuError;
+use crate::pipelines::Constants;
 use crate::program::{Recorder, Resource};
 use crate::shader::{self, Shader};
 use crate::tensor::{Indices, Tensor};

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 
 use crate::buffer::Buffer;
-use crate::device::{Constants, Gpu};
+use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::matrix::Matrix;
 use crate::packed::{PackedRows, Packing};
+use crate::pipelines::Constants;
 use crate::replay::Replay;
 use crate::shader::{Binding, Shader};
 use crate::tensor::{Indices, Tensor};

@@ -344,6 +344,7 @@ async fn kernels_are_compiled_ahead() {
         cache,
         long: true,
         soft_cap: Some(50.0),
+        queries_per_kv: 3,
     };
     for cache in [CachePrecision::F16, CachePrecision::Int8] {
         let [asked, ready] = gpu.prepare(roles.into_iter(), attention(cache)).await;

@@ -99,6 +99,7 @@ impl Weights {
             cache: self.cache,
             long: is_long(tensors),
             soft_cap: config.attn_logit_softcapping.map(|cap| cap as f32),
+            queries_per_kv: config.num_attention_heads / config.num_key_value_heads.max(1),
         }
     }
 

@@ -103,6 +103,29 @@ fn a_token_allocates_nothing_on_the_gpu() {
     }
 }
 
+/// Whatever an answer needs has been compiled while the model loaded, with the kernels of GPUs for
+/// replayed steps, too.
+#[test]
+fn kernels_of_an_answer_are_compiled_ahead() {
+    for model in MODELS {
+        let gpus = |kernels| engine_of_a_gpu(model, kernels);
+        let engines = [
+            ("of CPUs", engine(model)),
+            ("of GPUs", gpus(None)),
+            ("norms", gpus(Some("tiled fours=16384 norms"))),
+            ("bytes", gpus(Some("dots fours=16384 bytes"))),
+        ];
+        for (kernels, mut engine) in engines {
+            let ready = engine.finish_preparing();
+            assert!(ready > 15, "{model}, {kernels}: {ready}");
+            let expected = Expected::read(model, "single");
+            assert_eq!(generate(&mut engine, &expected, 8).len(), 8);
+            let late = engine.compiled_late();
+            assert!(late.is_empty(), "{model}, {kernels}: {late:?}");
+        }
+    }
+}
+
 /// The same from picture files and prompts, through the whole engine.
 #[test]
 fn answers_to_files_and_prompts_are_those_of_transformers() {

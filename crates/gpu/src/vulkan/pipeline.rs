@@ -1,20 +1,21 @@
 //! What a dispatch uses, made as wgpu makes it.
 
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use wgpu::hal::{self, Device as _};
 use wgpu::naga;
 
 use super::Vulkan;
-use crate::device::{Constants, Gpu, key, layout_entries};
+use crate::device::Gpu;
+use crate::pipelines::{Compiler, Constants, key, layout_entries};
 use crate::program::Bound;
 use crate::shader::Shader;
 
 /// What a dispatch uses.
 pub(super) struct Used {
     pub(super) group: Group,
-    pub(super) pipeline: Rc<Pipeline>,
+    pub(super) pipeline: Arc<Pipeline>,
 }
 
 /// A compute pipeline and its layouts.
@@ -50,15 +51,9 @@ impl Used {
 
 impl Pipeline {
     /// The one that was made before, or a new one.
-    fn of(gpu: &Gpu, shader: &'static Shader, constants: &Constants) -> Option<Rc<Self>> {
-        let key = key(shader, constants);
-        if let Some(found) = gpu.0.vulkan_pipelines.borrow().get(&key) {
-            return Some(found.clone());
-        }
-        let made = Rc::new(Self::new(gpu, shader, constants)?);
-        let mut all = gpu.0.vulkan_pipelines.borrow_mut();
-        all.insert(key, made.clone());
-        Some(made)
+    fn of(gpu: &Gpu, shader: &'static Shader, constants: &Constants) -> Option<Arc<Self>> {
+        let make = || Self::new(&gpu.0.compiler, shader, constants).map(Arc::new);
+        gpu.0.vulkan_pipelines.get(key(shader, constants), make)
     }
 
     pub(super) fn raw(
@@ -67,9 +62,13 @@ impl Pipeline {
         Some((self.pipeline.as_ref()?, self.layout.as_ref()?))
     }
 
-    /// As [`Gpu::pipeline`] makes it.
-    fn new(gpu: &Gpu, shader: &'static Shader, constants: &Constants) -> Option<Self> {
-        let device = gpu.0.device.clone();
+    /// As [`Compiler::compile`] makes it.
+    pub(crate) fn new(
+        compiler: &Compiler,
+        shader: &'static Shader,
+        constants: &Constants,
+    ) -> Option<Self> {
+        let device = compiler.device.clone();
         let source = naga_shader(shader)?;
         let mut made = Self {
             device: device.clone(),
@@ -100,7 +99,7 @@ impl Pipeline {
             );
             let described = hal::ShaderModuleDescriptor {
                 label: None,
-                runtime_checks: gpu.runtime_checks(),
+                runtime_checks: compiler.checks,
             };
             let module = hal
                 .create_shader_module(&described, hal::ShaderInput::Naga(source))

@@ -1,6 +1,6 @@
 //! Encoding a command buffer.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use ash::vk;
 use wgpu::hal::{self, CommandEncoder as _, Device as _};
@@ -27,7 +27,7 @@ pub(super) struct Slice<'d> {
     hazards: Hazards,
     /// It has copies by now.
     copies: bool,
-    pipeline: Option<Rc<Pipeline>>,
+    pipeline: Option<Arc<Pipeline>>,
 }
 
 impl<'d> Slice<'d> {
@@ -112,7 +112,7 @@ impl<'d> Slice<'d> {
     }
 
     pub(super) fn dispatch(&mut self, Used { group, pipeline }: &Used, workgroups: [u32; 3]) {
-        let known = |known: &Rc<Pipeline>| Rc::ptr_eq(known, pipeline);
+        let known = |known: &Arc<Pipeline>| Arc::ptr_eq(known, pipeline);
         let known = self.pipeline.as_ref().is_some_and(known);
         let (Some((raw, layout)), Some(group)) = (pipeline.raw(), group.raw()) else {
             return;

@@ -359,7 +359,7 @@ impl Engine {
             let positions = ids.len().saturating_add(answer).min(context);
             let mut session = self.session(positions)?;
             session.pick(&self.model, guide.picking())?;
-            guide.steer(&self.model, &session, 0)?;
+            guide.steer(&self.model, &session, 0..1)?;
             let first = session
                 .prefill(&self.model, &ids, &features, &mut Taps::none())
                 .await;

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use paligemma_model::{Neighbours, PaliGemma, Picking, Scored, Session, Steering};
 use paligemma_processor::{Detection, detections};
 
@@ -99,20 +101,22 @@ impl<'g> Guide<'g> {
         }
     }
 
-    /// Uploads what picking the answer's token number `step` needs.
+    /// Uploads what picking the answer's tokens of these numbers needs.
     pub(crate) fn steer(
         &self,
         model: &PaliGemma,
         session: &Session,
-        step: u32,
+        steps: Range<usize>,
     ) -> Result<(), EngineError> {
         let seed = self.generation.sampling.map_or(0, |sampling| sampling.seed);
+        let number = |step| random_number(seed, self.attempt, step as u32);
+        let numbers: Vec<f32> = steps.map(number).collect();
         let grammar = self.grammar.as_ref();
         let permitted = grammar.map(|grammar| grammar.permitted(self.words));
         session.steer(
             model,
             Steering {
-                number: random_number(seed, self.attempt, step),
+                numbers: &numbers,
                 seen: &self.seen,
                 permitted: permitted.as_deref().unwrap_or_default(),
             },
@@ -173,7 +177,7 @@ impl Engine {
         for attempt in 0..guide.generation.best_of as u32 {
             if attempt > 0 {
                 guide.restart(attempt);
-                guide.steer(&self.model, session, 0)?;
+                guide.steer(&self.model, session, 0..1)?;
                 session.again(&self.model).await?;
             }
             let mut tokens = Vec::new();
@@ -242,9 +246,9 @@ impl Engine {
                 return Ok(Stopped::Length);
             }
             let wanted = request.max_new_tokens.saturating_sub(generated);
-            pace.submit(session, &self.model, wanted, |session| {
-                let step = generated + session.under_way();
-                guide.steer(&self.model, session, step as u32)
+            pace.submit(session, &self.model, wanted, |session, steps| {
+                let first = generated + session.under_way();
+                guide.steer(&self.model, session, first..first + steps)
             })?;
             let awaited = session.awaited();
             session.take(&self.model).await?;

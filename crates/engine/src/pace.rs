@@ -36,13 +36,14 @@ impl Pace {
     }
 
     /// Submits what is to be under way before the next token is waited for; of steps in all there are no
-    /// more than `wanted`, and one if nothing is under way. `steer` is called before each submission.
+    /// more than `wanted`, and one if nothing is under way. `steer` is called before each submission, with
+    /// the number of its steps.
     pub(crate) fn submit<E: From<ModelError>>(
         &mut self,
         session: &mut Session,
         model: &PaliGemma,
         wanted: usize,
-        mut steer: impl FnMut(&Session) -> Result<(), E>,
+        mut steer: impl FnMut(&Session, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         self.begun = match session.submissions_under_way() {
             0 => Instant::now(),
@@ -59,7 +60,7 @@ impl Pace {
             if !is_wanted || steps == 0 || !session.may_submit() {
                 return Ok(());
             }
-            steer(session)?;
+            steer(session, steps)?;
             session.submit_some(model, steps)?;
         }
     }
@@ -93,7 +94,7 @@ impl Pace {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use paligemma_gpu::GpuOptions;
-    use paligemma_model::Scored;
+    use paligemma_model::{PickOne, Picking, Sampling, Scored, Steering};
     use pollster::block_on;
 
     use super::*;
@@ -118,50 +119,102 @@ mod tests {
         assert_eq!(after(10, 0), [AHEAD, 2]);
     }
 
-    /// Several steps in a submission find what they find one by one, and the session stands after
-    /// those that were taken, wherever the others are forgotten.
+    /// A sampler, and the greedy one.
+    fn pickings() -> [Picking; 2] {
+        let sampling = Sampling {
+            temperature: 20.0, // else each token is followed by itself
+            top_k: Some(200),
+            top_p: 0.9,
+        };
+        let sampler = PickOne {
+            sampling: Some(sampling),
+            ..PickOne::default()
+        };
+        [Picking::One(sampler), Picking::One(PickOne::default())]
+    }
+
+    /// Several steps in a submission find what they find one by one, drawn by the same random numbers, and
+    /// the session stands after those that were taken, wherever the others are forgotten.
     #[test]
     fn steps_submitted_together_are_the_same_steps() {
+        let numbers: Vec<f32> = (0..16).map(|i| (i * 7 % 16) as f32 / 16.0).collect();
         for replays in [false, true] {
             let gpu = GpuOptions {
                 replays: Some(replays),
                 ..GpuOptions::default()
             };
             let (gpu, model) = made_up(&gpu);
-            let mut session = Session::new(&model, 64, usize::MAX).expect("a session");
-            session.assume(&model, 4).expect("a position");
-            let one = |session: &mut Session| -> Scored {
-                block_on(session.decode(&model)).expect("a token");
-                session.found()[0]
-            };
-            let stand = |session: &mut Session| {
-                session.stand(&model, 4).expect("a position");
-                session.put(&model, 7).expect("a token");
-            };
-            stand(&mut session);
-            let wanted: Vec<Scored> = (0..12).map(|_| one(&mut session)).collect();
-            for taken in 0..=11 {
-                stand(&mut session);
-                assert_eq!(one(&mut session), wanted[0]);
-                for steps in [4, 3, 4] {
+            let mut found = Vec::new();
+            for picking in pickings() {
+                let mut session = Session::new(&model, 64, usize::MAX).expect("a session");
+                session.pick(&model, picking).expect("a picker");
+                session.assume(&model, 4).expect("a position");
+                let submit = |session: &mut Session, first: usize, steps: usize| {
+                    let steering = Steering {
+                        numbers: &numbers[first..first + steps],
+                        ..Steering::default()
+                    };
+                    session.steer(&model, steering).expect("numbers");
                     session.submit_some(&model, steps).expect("room");
-                }
-                assert!(!session.may_submit());
-                for want in &wanted[1..=taken] {
+                };
+                let one = |session: &mut Session, step: usize| -> Scored {
+                    submit(session, step, 1);
                     block_on(session.take(&model)).expect("a token");
-                    assert_eq!(session.found(), [*want]);
+                    session.found()[0]
+                };
+                let stand = |session: &mut Session| {
+                    session.stand(&model, 4).expect("a position");
+                    session.put(&model, 7).expect("a token");
+                };
+                stand(&mut session);
+                let wanted: Vec<Scored> = (0..12).map(|step| one(&mut session, step)).collect();
+                for taken in 0..=11 {
+                    stand(&mut session);
+                    assert_eq!(one(&mut session, 0), wanted[0]);
+                    for (first, steps) in [(1, 4), (5, 3), (8, 4)] {
+                        submit(&mut session, first, steps);
+                    }
+                    assert!(!session.may_submit());
+                    for want in &wanted[1..=taken] {
+                        block_on(session.take(&model)).expect("a token");
+                        assert_eq!(session.found(), [*want]);
+                    }
+                    assert_eq!(session.under_way(), 11 - taken);
+                    session.forget_ahead(&model).expect("a session");
+                    assert_eq!(session.room(), session.capacity() - 5 - taken);
+                    if let Some(next) = wanted.get(taken + 1) {
+                        assert_eq!(one(&mut session, taken + 1), *next, "after {taken}");
+                    }
                 }
-                assert_eq!(session.under_way(), 11 - taken);
-                session.forget_ahead(&model).expect("a session");
-                assert_eq!(session.room(), session.capacity() - 5 - taken);
-                if let Some(next) = wanted.get(taken + 1) {
-                    assert_eq!(one(&mut session), *next, "after {taken}");
+                for refused in [0, 5] {
+                    assert!(session.submit_some(&model, refused).is_err());
                 }
+                assert_eq!(session.is_replayed(), gpu.replays());
+                found.push(wanted.iter().map(|one| one.id).collect::<Vec<_>>());
             }
-            for refused in [0, 5] {
-                assert!(session.submit_some(&model, refused).is_err());
-            }
-            assert_eq!(session.is_replayed(), gpu.replays());
+            assert_ne!(found[0], found[1], "nothing was drawn");
+        }
+    }
+
+    /// Where what steers a step depends on the token before, there is one at a time.
+    #[test]
+    fn steps_that_depend_on_their_tokens_are_not_submitted_together() {
+        let (_, model) = made_up(&GpuOptions::default());
+        let mut session = Session::new(&model, 64, usize::MAX).expect("a session");
+        assert_eq!(session.steps_at_once(), 4);
+        let penalised = PickOne {
+            repetition_penalty: 1.5,
+            ..PickOne::default()
+        };
+        let constrained = PickOne {
+            constrained: true,
+            ..PickOne::default()
+        };
+        for picking in [penalised, constrained] {
+            session
+                .pick(&model, Picking::One(picking))
+                .expect("a picker");
+            assert_eq!(session.steps_at_once(), 1);
         }
     }
 }

@@ -64,11 +64,11 @@ pub struct Sampling {
     pub top_p: f32,
 }
 
-/// What a step needs from outside, as far as its [`Picking`] asks for it.
+/// What steps that are submitted at once need from outside, as far as their [`Picking`] asks for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Steering<'a> {
-    /// From 0 to 1, 1 excluded: where in the order of ids the draw lands.
-    pub number: f32,
+    /// Of each of the steps, from 0 to 1, 1 excluded: where in the order of ids the draw lands.
+    pub numbers: &'a [f32],
     /// A bit for each id that was there before, in words of 32.
     pub seen: &'a [u32],
     /// A bit for each id that may be picked, in words of 32.
@@ -97,7 +97,7 @@ pub(crate) struct Picker {
     ids: Indices,             // of `Few`
     found: Indices,           // [ids, FOUND_WORDS]
     all_found: Indices,       // the same of each of the steps submitted at once
-    keep: Vec<Program>,       // into it, of the first of them, of the second …
+    keep: Vec<Program>,       // into it, of the first of them, of the second …, which then may draw
     readbacks: Vec<Readback>, // of the submissions under way, in turn
     workshop: Option<Workshop>,
 }
@@ -108,7 +108,8 @@ struct Workshop {
     parts: Tensor,
     seen: Indices,       // bits of the vocabulary
     permitted: Indices,  // the same
-    number: Indices,     // [1]
+    number: Indices,     // [1], of the step that is next
+    later: Vec<Indices>, // the same of those that are submitted with it
     everything: Indices, // the threshold that keeps all
     top: Indices,
     share: Indices,
@@ -133,10 +134,12 @@ impl Picker {
             Picking::Few { count, also } => count + also.len(),
         };
         let words = vocabulary.div_ceil(32);
-        let at_once = match (&picking, plain) {
-            (Picking::One(_), true) => STEPS_AT_ONCE,
+        // Random numbers are known before the tokens, penalties and permissions are not.
+        let at_once = match &picking {
+            Picking::One(how) if how.repetition_penalty == 1.0 && !how.constrained => STEPS_AT_ONCE,
             _ => 1,
         };
+        let number = || gpu.indices("drawn number", 1);
         let workshop = match plain {
             true => None,
             false => Some(Workshop {
@@ -144,7 +147,8 @@ impl Picker {
                 parts: gpu.stretches(vocabulary)?,
                 seen: gpu.indices("seen", words)?,
                 permitted: gpu.indices("permitted", words)?,
-                number: gpu.indices("drawn number", 1)?,
+                number: number()?,
+                later: (1..at_once).map(|_| number()).collect::<Result<_, _>>()?,
                 everything: gpu.indices("no threshold", 3)?,
                 top: gpu.indices("top threshold", 3)?,
                 share: gpu.indices("share threshold", 3)?,
@@ -159,6 +163,11 @@ impl Picker {
         let keep = |step| {
             let mut r = gpu.recorder();
             r.copy_indices(&found, &all_found, step * found.len());
+            if let Some(w) = &workshop
+                && let Some(next) = w.later.get(step)
+            {
+                r.copy_indices(next, &w.number, 0);
+            }
             Ok(r.finish()?.for_replay())
         };
         let keep: Vec<Program> = (0..at_once).map(keep).collect::<Result<_, GpuError>>()?;
@@ -186,11 +195,14 @@ impl Picker {
         &self.picking
     }
 
-    /// Uploads what the next step needs.
+    /// Uploads what the steps need that are submitted next.
     pub(crate) fn steer(&self, gpu: &Gpu, steering: Steering<'_>) -> Result<(), GpuError> {
         if let (Some(workshop), Picking::One(how)) = (&self.workshop, &self.picking) {
             if how.sampling.is_some() {
-                gpu.write_indices(&workshop.number, &[steering.number.to_bits()])?;
+                let places = std::iter::once(&workshop.number).chain(&workshop.later);
+                for (place, number) in places.zip(steering.numbers) {
+                    gpu.write_indices(place, &[number.to_bits()])?;
+                }
             }
             if how.repetition_penalty != 1.0 {
                 gpu.write_indices(&workshop.seen, steering.seen)?;
@@ -231,7 +243,7 @@ impl Picker {
         );
     }
 
-    /// Steps that [`Picker::submit`] takes at once: one where each needs something from outside.
+    /// Steps that [`Picker::submit`] takes at once: one where each depends on the token before.
     pub(crate) fn steps_at_once(&self) -> usize {
         self.keep.len()
     }

@@ -87,7 +87,7 @@ impl Session {
         Ok(())
     }
 
-    /// Says what the next token needs from outside, as far as the [`Picking`] asks for it.
+    /// Says what the steps need from outside that are submitted next, as far as the [`Picking`] asks for it.
     ///
     /// # Errors
     /// More bits than the vocabulary has.
@@ -203,7 +203,8 @@ impl Session {
         self.under_way.submissions() < SUBMISSIONS_UNDER_WAY
     }
 
-    /// Steps that can be submitted at once: one where each is [steered](Session::steer).
+    /// Steps that can be submitted at once: one where what [steers](Session::steer) a step depends on the
+    /// token before.
     #[must_use]
     pub fn steps_at_once(&self) -> usize {
         self.picker.steps_at_once()

@@ -72,7 +72,7 @@ impl Run<'_> {
     ) -> Result<(), EngineError> {
         for left in (1..=tokens).rev() {
             self.go_on()?;
-            pace.submit(session, self.model, left, |_| Ok::<_, EngineError>(()))?;
+            pace.submit(session, self.model, left, |_, _| Ok::<_, EngineError>(()))?;
             let awaited = session.awaited();
             session.take(self.model).await?;
             pace.came_back(awaited);

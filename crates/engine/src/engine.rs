@@ -258,11 +258,11 @@ impl Engine {
     }
 
     /// Waits until the kernels of this model are compiled that were asked for while it loaded, for tests;
-    /// how many nobody has needed yet.
+    /// shaders of those that nobody has needed yet.
     #[cfg(not(target_arch = "wasm32"))]
     #[doc(hidden)]
     #[must_use]
-    pub fn finish_preparing(&self) -> usize {
+    pub fn finish_preparing(&self) -> Vec<&'static str> {
         self.gpu.finish_preparing()
     }
 

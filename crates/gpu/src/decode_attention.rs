@@ -6,7 +6,6 @@ use bytemuck::{Pod, Zeroable};
 use crate::attention::{Attention, Heads, MAX_HEAD_DIM};
 use crate::buffer::Buffer;
 use crate::cache::KvCache;
-use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::packed::{GROUP, Packing};
 use crate::program::{Recorder, Resource};
@@ -45,21 +44,6 @@ fn parts_of(capacity: usize, serial: bool) -> usize {
         return 1;
     }
     (capacity / in_a_part).clamp(1, most_parts)
-}
-
-impl Gpu {
-    /// How many heads a workgroup attends for, of so many that share keys and values, and what the kernel
-    /// is told if that is not what it assumes: GPUs read keys and values once for two.
-    pub(crate) fn queries_at_once(
-        &self,
-        queries_per_kv: usize,
-    ) -> (usize, Option<(&'static str, f64)>) {
-        match (self.is_serial(), queries_per_kv.is_multiple_of(2)) {
-            (true, _) => (1, None),
-            (false, true) => (2, None),
-            (false, false) => (1, Some(("1", 1.0))),
-        }
-    }
 }
 
 impl Recorder {
@@ -114,9 +98,17 @@ impl Recorder {
             Err(error) => return self.fail(error),
         };
         let queries_per_kv = heads / cache.kv_heads.max(1);
-        let (queries, constant) = self.gpu.queries_at_once(queries_per_kv);
+        // GPUs read keys and values once for two heads that share them, which is what the kernel assumes.
+        let shared = queries_per_kv.is_multiple_of(2);
         let mut constants = how.constants();
-        constants.extend(constant);
+        let queries = match (self.gpu.is_serial(), shared) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => {
+                constants.push(("1", 1.0));
+                1
+            }
+        };
         let (table, first_position) = layout.table_or(x);
         let params = DecodeParams {
             heads: heads as u32,

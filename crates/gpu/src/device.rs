@@ -11,7 +11,7 @@ use crate::adapter::{
 use crate::buffer::Buffer;
 use crate::choice::{Choice, TuningOptions};
 use crate::error::GpuError;
-use crate::pipelines::{Compiler, Pipeline, Pipelines};
+use crate::pipelines::{Compiler, Pipelines};
 use crate::profile::Profile;
 use crate::program::SLICE;
 use crate::queue::Queue;
@@ -56,10 +56,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     info: AdapterInfo,
     pub(crate) compiler: Compiler,
-    pub(crate) pipelines: Pipelines<Pipeline>,
-    /// Of what is submitted past wgpu.
-    #[cfg(vulkan)]
-    pub(crate) vulkan_pipelines: Pipelines<Option<Arc<crate::vulkan::Pipeline>>>,
+    pub(crate) pipelines: Pipelines,
     /// Of what is submitted past wgpu; none if there cannot be one.
     #[cfg(vulkan)]
     pub(crate) fence: std::cell::OnceCell<Option<Rc<crate::vulkan::Fence>>>,
@@ -233,8 +230,6 @@ impl Gpu {
             info,
             pipelines: Pipelines::default(),
             #[cfg(vulkan)]
-            vulkan_pipelines: Pipelines::default(),
-            #[cfg(vulkan)]
             fence: std::cell::OnceCell::new(),
             replays: Cell::new(false),
             replayed: Cell::new(0),
@@ -289,22 +284,26 @@ impl Gpu {
     /// # Errors
     /// Whatever [`Gpu::check`] finds then.
     pub async fn finish(&self) -> Result<(), GpuError> {
+        self.flush().await
+    }
+
+    /// Submits what was written. What this returns waits for that and what was submitted before, not for
+    /// what comes after; in a browser it does so whether or not it is polled.
+    pub fn flush(&self) -> impl Future<Output = Result<(), GpuError>> + '_ {
         let (sender, receiver) = futures_channel::oneshot::channel();
-        self.0.queue.submit([]);
+        let submission = Submission(Some(self.0.queue.submit([])));
         self.0.queue.raw().on_submitted_work_done(move || {
             let _ = sender.send(());
         });
-        self.poll()?;
-        let _ = receiver.await;
-        self.check()
+        async move {
+            self.poll_until(&submission)?;
+            let _ = receiver.await;
+            self.check()
+        }
     }
 
-    /// Lets callbacks run. In a browser the event loop does that and this is nothing.
-    pub(crate) fn poll(&self) -> Result<(), GpuError> {
-        self.poll_until(&Submission(None))
-    }
-
-    /// The same, for what was submitted up to there; without a submission for everything.
+    /// Lets callbacks run, until those of what was submitted up to there have. In a browser the event loop
+    /// does that and this is nothing.
     pub(crate) fn poll_until(&self, submission: &Submission) -> Result<(), GpuError> {
         let wait = wgpu::PollType::Wait {
             submission_index: submission.0.clone(),

@@ -72,7 +72,7 @@ impl Recorder {
                         shader,
                         constants,
                         bytes,
-                        pipeline: pipeline.pipeline,
+                        pipeline: pipeline.pipeline.clone(),
                         bind_group,
                         bound,
                         workgroups,

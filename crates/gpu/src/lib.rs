@@ -65,7 +65,7 @@ pub use matrix::Matrix;
 pub use measure::Limits;
 pub use normed::Normed;
 pub use picking::{FOUND_WORDS, Keep, Neighbours, Processing};
-pub use prepare::{MatrixRole, Planned, PlannedAttention};
+pub use prepare::Needed;
 pub use profile::{KernelTime, TimedBy};
 pub use program::{Program, Recorder};
 pub use readback::Readback;

@@ -16,7 +16,8 @@ pub(crate) const BLOCK: usize = 8;
 ///
 /// What a precision means is known to `paligemma_checkpoint`, which packs, to
 /// `shaders/shared/weight.wesl`, which reads, and here, nowhere else. A matrix larger than a
-/// storage binding may be is split into shards of whole rows.
+/// storage binding may be is split into shards of whole rows. A clone is the same memory.
+#[derive(Clone)]
 pub struct Matrix {
     rows: usize,
     columns: usize,
@@ -27,6 +28,7 @@ pub struct Matrix {
 }
 
 /// Some rows of a matrix.
+#[derive(Clone)]
 struct Planes {
     weights: Buffer,
     scales: Option<Buffer>,

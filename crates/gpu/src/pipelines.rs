@@ -2,10 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
+#[cfg(vulkan)]
+use std::sync::OnceLock;
+#[cfg(not(target_arch = "wasm32"))]
+use std::{
+    future::Future as _,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use crate::device::Gpu;
 #[cfg(not(target_arch = "wasm32"))]
-use crate::prepare::Ahead;
+use crate::prepare::{Ahead, Kernel};
 use crate::shader::{Binding, Shader};
 
 /// Values of a shader's overridable constants.
@@ -19,38 +28,28 @@ pub(crate) fn key(shader: &Shader, constants: &Constants) -> Key {
     (shader.name, bits.collect())
 }
 
-/// A device's pipelines of one kind.
-pub(crate) struct Pipelines<P> {
-    made: RefCell<HashMap<Key, P>>,
-    /// Names of those that were compiled when they were needed.
+/// A device's pipelines.
+#[derive(Default)]
+pub(crate) struct Pipelines {
+    made: RefCell<HashMap<Key, Arc<Pipeline>>>,
+    /// Shaders of those that were compiled when they were needed.
     #[cfg(not(target_arch = "wasm32"))]
     late: RefCell<Vec<&'static str>>,
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) ahead: Ahead<P>,
+    pub(crate) ahead: Ahead<Arc<Pipeline>>,
 }
 
-impl<P> Default for Pipelines<P> {
-    fn default() -> Self {
-        Self {
-            made: RefCell::default(),
-            #[cfg(not(target_arch = "wasm32"))]
-            late: RefCell::default(),
-            #[cfg(not(target_arch = "wasm32"))]
-            ahead: Ahead::default(),
-        }
-    }
-}
-
-impl<P: Clone> Pipelines<P> {
+impl Pipelines {
     /// The one that was made before, or a new one.
-    pub(crate) fn get(&self, key: Key, make: impl FnOnce() -> P) -> P {
+    fn get(&self, key: Key, make: impl FnOnce() -> Pipeline) -> Arc<Pipeline> {
         if let Some(found) = self.made.borrow().get(&key) {
             return found.clone();
         }
+        let make = || Arc::new(make());
         #[cfg(not(target_arch = "wasm32"))]
         let make = || {
             self.ahead.take(&key).unwrap_or_else(|| {
-                self.late.borrow_mut().push(key.0);
+                self.came_late(key.0);
                 make()
             })
         };
@@ -58,25 +57,32 @@ impl<P: Clone> Pipelines<P> {
         self.made.borrow_mut().insert(key, made.clone());
         made
     }
+}
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Pipelines {
     /// It was made and has been used.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn has(&self, key: &Key) -> bool {
         self.made.borrow().contains_key(key)
     }
 
-    /// Names of those that were compiled when they were needed.
-    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn came_late(&self, shader: &'static str) {
+        self.late.borrow_mut().push(shader);
+    }
+
+    /// Shaders of those that were compiled when they were needed.
     pub(crate) fn late(&self) -> Vec<&'static str> {
         self.late.borrow().clone()
     }
 }
 
 /// A pipeline as wgpu makes it.
-#[derive(Clone)]
 pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
+    /// As it is made once more for replay; none: it cannot be.
+    #[cfg(vulkan)]
+    pub(crate) vulkan: OnceLock<Option<Arc<crate::vulkan::Pipeline>>>,
 }
 
 /// What makes them, on any thread.
@@ -148,12 +154,42 @@ impl Compiler {
             },
             cache: None,
         });
-        Pipeline { pipeline, layout }
+        Pipeline {
+            pipeline,
+            layout,
+            #[cfg(vulkan)]
+            vulkan: OnceLock::new(),
+        }
+    }
+
+    /// The same on another thread, and what replay wants of it; none if it is refused, of which then
+    /// nobody hears: that is told to whoever needs it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn compile_ahead(&self, kernel: &Kernel, replays: bool) -> Option<Arc<Pipeline>> {
+        let Kernel {
+            shader, constants, ..
+        } = kernel;
+        let [invalid, internal] = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal]
+            .map(|filter| self.device.push_error_scope(filter));
+        let made = self.compile(shader, constants);
+        // Outside a browser both are there at once.
+        let refused = [internal.pop(), invalid.pop()]
+            .map(|it| pin!(it).poll(&mut Context::from_waker(Waker::noop())));
+        if !matches!(refused, [Poll::Ready(None), Poll::Ready(None)]) {
+            return None;
+        }
+        #[cfg(vulkan)]
+        if replays && kernel.replayed {
+            made.vulkan.get_or_init(|| {
+                crate::vulkan::Pipeline::new(self, shader, constants).map(Arc::new)
+            });
+        }
+        Some(Arc::new(made))
     }
 }
 
 impl Gpu {
-    pub(crate) fn pipeline(&self, shader: &'static Shader, constants: &Constants) -> Pipeline {
+    pub(crate) fn pipeline(&self, shader: &'static Shader, constants: &Constants) -> Arc<Pipeline> {
         let make = || self.0.compiler.compile(shader, constants);
         self.0.pipelines.get(key(shader, constants), make)
     }

@@ -7,6 +7,8 @@
 mod decoder;
 mod error;
 mod fit;
+mod held;
+mod kernels;
 mod made_up;
 mod mask_decoder;
 mod model;

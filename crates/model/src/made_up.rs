@@ -124,7 +124,7 @@ impl Session {
         }
         let gpu = model.gpu();
         let mut r = gpu.recorder();
-        for (layer, cache) in self.memory.caches.iter().enumerate() {
+        for (layer, cache) in self.held.memory.caches.iter().enumerate() {
             // Numbers around 1, as normed keys have; their bits are such of two 16-bit floats too.
             r.fill_tensor(&cache.keys, 2 * layer as u32, -6, 0.0);
             r.fill_tensor(&cache.values, 2 * layer as u32 + 1, -6, 0.0);
@@ -140,7 +140,7 @@ impl Session {
     /// None that can be caused.
     pub fn stand_before(&mut self, model: &PaliGemma, prefix: usize) -> Result<(), ModelError> {
         let span = [0, prefix as u32];
-        model.gpu().write_indices(&self.memory.span, &span)?;
+        model.gpu().write_indices(&self.held.memory.span, &span)?;
         self.stand_at(0, prefix);
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Session {
             });
         }
         let span = [positions as u32, positions as u32];
-        model.gpu().write_indices(&self.memory.span, &span)?;
+        model.gpu().write_indices(&self.held.memory.span, &span)?;
         self.stand_at(positions, positions);
         Ok(())
     }

@@ -1,5 +1,5 @@
 use paligemma_checkpoint::{Dtype, MaskWeights, Packed, Precision, pack};
-use paligemma_gpu::{Conv, Gpu, GpuError, Matrix, Recorder, Tensor};
+use paligemma_gpu::{Conv, Gpu, GpuError, Matrix, Needed, Recorder, Tensor};
 
 use crate::error::ModelError;
 
@@ -91,6 +91,11 @@ impl MaskDecoder {
             ],
             exit: conv("decoder.12", 16, 1, 1)?,
         };
+        let mut needed = Needed::default();
+        let mut r = gpu.recorder();
+        decoder.record(&mut r, &[[0; CODES]])?;
+        needed.add(r, false)?;
+        gpu.prepare(needed).await;
         gpu.finish().await?;
         Ok(decoder)
     }

@@ -1,5 +1,6 @@
+use futures_util::future;
 use paligemma_checkpoint::{Checkpoint, Config, Pieces, Precision, Recipe, Source};
-use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Indices, Tensor};
+use paligemma_gpu::{CachePrecision, Gpu, HostBytes, Indices, Recorder, Tensor};
 
 use crate::decoder::Decoder;
 use crate::error::ModelError;
@@ -77,8 +78,11 @@ impl PaliGemma {
     ) -> Result<Self, ModelError> {
         let config = checkpoint.config().clone();
         check(&config)?;
-        let weights = Weights::load(gpu, checkpoint, options, progress).await?;
-        Self::assemble(gpu, config, weights, options).await
+        let weights = Weights::for_checkpoint(gpu, checkpoint, options).await?;
+        let model = Self::assemble(gpu, config, weights.clone(), options).await?;
+        let uploaded = weights.upload_slices(gpu, checkpoint, progress);
+        model.prepare_beside(uploaded).await?;
+        Ok(model)
     }
 
     /// Sends a packed model to the GPU; `progress` hears the bytes so far, of those of its pieces.
@@ -96,8 +100,22 @@ impl PaliGemma {
     {
         let config = Config::of_packed(pieces).await?;
         check(&config)?;
-        let weights = Weights::load_packed(gpu, pieces, &config.text, options, progress).await?;
-        Self::assemble(gpu, config, weights, options).await
+        let weights = Weights::for_pieces(gpu, pieces, options).await?;
+        let model = Self::assemble(gpu, config, weights.clone(), options).await?;
+        let uploaded = weights.upload_pieces(gpu, pieces, progress);
+        model.prepare_beside(uploaded).await?;
+        Ok(model)
+    }
+
+    /// Has the kernels compiled meanwhile that the first question will need.
+    async fn prepare_beside(
+        &self,
+        uploaded: impl Future<Output = Result<(), ModelError>>,
+    ) -> Result<(), ModelError> {
+        // What is too large for this GPU is refused when it is asked for.
+        let needed = self.kernels().unwrap_or_default();
+        let (uploaded, _) = future::join(uploaded, self.gpu.prepare(needed)).await;
+        uploaded
     }
 
     pub(crate) async fn assemble(
@@ -151,30 +169,34 @@ impl PaliGemma {
         taps: &mut Taps,
     ) -> Result<ImageFeatures, ModelError> {
         let vision = &self.config.vision;
-        let area = vision.image_size * vision.image_size;
-        let wanted = vision.num_channels * area;
+        let wanted = vision.num_channels * vision.image_size * vision.image_size;
         if pixel_values.len() != wanted {
             return Err(ModelError::Pixels {
                 got: pixel_values.len(),
                 wanted,
             });
         }
-        let gpu = &self.gpu;
+        let (pixels, features, recorder) = self.record_picture(taps)?;
+        self.gpu.write(&pixels, 0, pixel_values)?;
+        self.gpu.compute(&recorder.finish()?).await?;
+        Ok(features)
+    }
+
+    /// The way from pixel values to features.
+    pub(crate) fn record_picture(
+        &self,
+        taps: &mut Taps,
+    ) -> Result<(Tensor, ImageFeatures, Recorder), ModelError> {
+        let (gpu, vision) = (&self.gpu, &self.config.vision);
+        let area = vision.image_size * vision.image_size;
         let pixels = gpu.tensor_with_stride("pixels", vision.num_channels, area, area)?;
-        gpu.write(&pixels, 0, pixel_values)?;
         let hidden = self.config.text.hidden_size;
         let features = gpu.tensor("image features", vision.num_patches(), hidden)?;
-        let mut recorder = gpu.recorder();
-        self.vision.record(
-            gpu,
-            &mut recorder,
-            &pixels,
-            &self.everything,
-            &features,
-            taps,
-        )?;
-        gpu.compute(&recorder.finish()?).await?;
-        Ok(ImageFeatures(features))
+        let mut r = gpu.recorder();
+        let span = &self.everything;
+        self.vision
+            .record(gpu, &mut r, &pixels, span, &features, taps)?;
+        Ok((pixels, ImageFeatures(features), r))
     }
 }
 

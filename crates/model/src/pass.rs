@@ -66,7 +66,7 @@ impl Session {
         if self.position == 0 {
             self.prefix = pass.prefix;
         }
-        let span = &self.memory.span;
+        let span = &self.held.memory.span;
         gpu.write_indices(span, &[self.position as u32, self.prefix as u32])?;
         let w = model.decoder.workspace(gpu, rows)?;
         self.record_pass(model, pass, &places, &w, taps)?;
@@ -144,7 +144,7 @@ impl Session {
         let seen = self.position + w.hidden.rows();
         model
             .decoder
-            .record_layers(gpu, &mut r, w, &self.memory, seen, None, taps)?;
+            .record_layers(gpu, &mut r, w, &self.held.memory, seen, None, taps)?;
         if taps.is_wanted() {
             let normed = model.decoder.record_final_norm(&mut r, w);
             taps.tap(gpu, &mut r, || "text.final_norm".to_owned(), &normed)?;
@@ -175,7 +175,13 @@ impl Session {
         }
         let mut larger = Self::new(model, positions, self.allowed)?;
         let mut r = model.gpu.recorder();
-        for (from, to) in self.memory.caches.iter().zip(&larger.memory.caches) {
+        for (from, to) in self
+            .held
+            .memory
+            .caches
+            .iter()
+            .zip(&larger.held.memory.caches)
+        {
             r.copy_cache(from, self.position, to);
         }
         model.gpu.submit(&r.finish()?);
@@ -206,7 +212,7 @@ impl Session {
         let per_head = positions.saturating_mul(text.head_dim);
         let wanted = per_head.saturating_mul(text.num_key_value_heads);
         let all_fit = |both: &[Vec<f32>; 2]| both.iter().all(|values| values.len() == wanted);
-        let count = self.memory.caches.len();
+        let count = self.held.memory.caches.len();
         if layers.len() != count || !layers.iter().all(all_fit) || prefix > positions {
             return Err(ModelError::Cache {
                 layers: count,
@@ -220,12 +226,12 @@ impl Session {
                 context: self.capacity,
             });
         }
-        for (cache, [keys, values]) in self.memory.caches.iter().zip(layers) {
+        for (cache, [keys, values]) in self.held.memory.caches.iter().zip(layers) {
             model.gpu.write_cache(cache, [keys, values])?;
         }
         self.stand_at(positions, prefix);
         let span = [positions as u32, prefix as u32];
-        Ok(model.gpu.write_indices(&self.memory.span, &span)?)
+        Ok(model.gpu.write_indices(&self.held.memory.span, &span)?)
     }
 }
 

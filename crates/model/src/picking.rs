@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use paligemma_checkpoint::TextConfig;
 use paligemma_gpu::{
     FOUND_WORDS, Gpu, GpuError, Indices, Keep, Neighbours, Processing, Program, Readback, Recorder,
@@ -67,7 +69,8 @@ pub struct Sampling {
 /// What steps that are submitted at once need from outside, as far as their [`Picking`] asks for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Steering<'a> {
-    /// Of each of the steps, from 0 to 1, 1 excluded: where in the order of ids the draw lands.
+    /// Of each of the steps, from 0 to 1, 1 excluded: where in the order of ids the draw lands. They serve
+    /// one submission.
     pub numbers: &'a [f32],
     /// A bit for each id that was there before, in words of 32.
     pub seen: &'a [u32],
@@ -97,7 +100,7 @@ pub(crate) struct Picker {
     ids: Indices,             // of `Few`
     found: Indices,           // [ids, FOUND_WORDS]
     all_found: Indices,       // the same of each of the steps submitted at once
-    keep: Vec<Program>,       // into it, of the first of them, of the second …, which then may draw
+    keep: Vec<Program>, // into it, of the first of them, of the second …; the next has its number then
     readbacks: Vec<Readback>, // of the submissions under way, in turn
     workshop: Option<Workshop>,
 }
@@ -110,6 +113,7 @@ struct Workshop {
     permitted: Indices,  // the same
     number: Indices,     // [1], of the step that is next
     later: Vec<Indices>, // the same of those that are submitted with it
+    given: Cell<usize>,  // numbers for steps that have not been submitted
     everything: Indices, // the threshold that keeps all
     top: Indices,
     share: Indices,
@@ -149,6 +153,7 @@ impl Picker {
                 permitted: gpu.indices("permitted", words)?,
                 number: number()?,
                 later: (1..at_once).map(|_| number()).collect::<Result<_, _>>()?,
+                given: Cell::new(0),
                 everything: gpu.indices("no threshold", 3)?,
                 top: gpu.indices("top threshold", 3)?,
                 share: gpu.indices("share threshold", 3)?,
@@ -203,6 +208,7 @@ impl Picker {
                 for (place, number) in places.zip(steering.numbers) {
                     gpu.write_indices(place, &[number.to_bits()])?;
                 }
+                workshop.given.set(steering.numbers.len());
             }
             if how.repetition_penalty != 1.0 {
                 gpu.write_indices(&workshop.seen, steering.seen)?;
@@ -248,6 +254,16 @@ impl Picker {
         self.keep.len()
     }
 
+    /// So many steps would draw with numbers of their own, or none draws.
+    pub(crate) fn has_numbers(&self, steps: usize) -> bool {
+        match (&self.workshop, &self.picking) {
+            (Some(workshop), Picking::One(how)) if how.sampling.is_some() => {
+                workshop.given.get() >= steps
+            }
+            _ => true,
+        }
+    }
+
     /// Submits a program that this picker ends, so many times, one after the other. `turn` counts the
     /// submissions; no more than [`SUBMISSIONS_UNDER_WAY`] may be waited for.
     pub(crate) fn submit(
@@ -258,6 +274,9 @@ impl Picker {
         turn: usize,
     ) -> Submission {
         let readback = &self.readbacks[turn % SUBMISSIONS_UNDER_WAY];
+        if let Some(workshop) = &self.workshop {
+            workshop.given.set(0);
+        }
         if steps == 1 {
             return gpu.submit_and_copy(&[program], &self.found, readback);
         }

@@ -1,9 +1,10 @@
-use paligemma_gpu::{Gpu, GpuError, Indices, Program, Tensor};
+use paligemma_checkpoint::TextConfig;
+use paligemma_gpu::{Gpu, GpuError, Program, Recorder, Tensor};
 
-use crate::decoder::{Memory, Workspace};
 use crate::error::ModelError;
+use crate::held::Held;
 use crate::model::{ImageFeatures, PaliGemma};
-use crate::picking::{NO_TOKEN, PickOne, Picker, Picking, SUBMISSIONS_UNDER_WAY, Scored, Steering};
+use crate::picking::{NO_TOKEN, Picker, Picking, SUBMISSIONS_UNDER_WAY, Scored, Steering};
 use crate::taps::Taps;
 use crate::under_way::UnderWay;
 
@@ -16,15 +17,11 @@ const CAPACITY_STEP: usize = 256;
 /// A step of decoding is a [`Program`] recorded once: it looks the last token up, runs every
 /// layer and picks the next token, all on the GPU; only that token's id comes back.
 pub struct Session {
-    pub(crate) memory: Memory,
+    pub(crate) held: Held,
     pub(crate) capacity: usize,
-    token: Indices, // [1], the token last picked
-    picker: Picker,
     found: Vec<Scored>,
     under_way: UnderWay,
     pub(crate) allowed: usize,
-    workspace: Workspace, // of one row
-    first: Tensor,        // [1, vocabulary], the logits after the prefix
     step: Program,
     pub(crate) prefix: usize,
     pub(crate) position: usize,
@@ -45,27 +42,16 @@ impl Session {
                 context,
             });
         }
-        let capacity = positions.next_multiple_of(CAPACITY_STEP).min(context);
+        let capacity = capacity_for(positions, &model.config.text);
         let allowed = allowed.min(model.config.text.vocab_size);
-        let gpu = &model.gpu;
-        let memory = model.decoder.memory(gpu, capacity)?;
-        let token = gpu.indices("token", 1)?;
-        let picking = Picking::One(PickOne::default());
-        let picker = Picker::new(gpu, &model.config.text, allowed, picking)?;
-        let workspace = model.decoder.workspace(gpu, 1)?;
-        let step = record_step(model, &memory, &token, &picker, &workspace)?;
-        let first = gpu.tensor("first logits", 1, model.config.text.vocab_size)?;
+        let held = Held::new(model, capacity, allowed)?;
         Ok(Self {
-            memory,
+            step: held.record_step(model)?.finish()?.for_replay(),
+            held,
             capacity,
-            token,
-            picker,
             found: Vec::new(),
             under_way: UnderWay::default(),
             allowed,
-            workspace,
-            first,
-            step,
             prefix: 0,
             position: 0,
             context,
@@ -77,12 +63,17 @@ impl Session {
     /// # Errors
     /// More memory than the GPU gives.
     pub fn pick(&mut self, model: &PaliGemma, picking: Picking) -> Result<(), ModelError> {
-        if self.picker.picking() != &picking {
+        if self.held.picker.picking() != &picking {
             self.forget_ahead(model)?;
             let picker = Picker::new(&model.gpu, &model.config.text, self.allowed, picking)?;
-            let (memory, workspace) = (&self.memory, &self.workspace);
-            self.step = record_step(model, memory, &self.token, &picker, workspace)?;
-            self.picker = picker;
+            let before = std::mem::replace(&mut self.held.picker, picker);
+            match self.held.record_step(model).map(Recorder::finish) {
+                Ok(Ok(step)) => self.step = step.for_replay(),
+                failed => {
+                    self.held.picker = before;
+                    failed??;
+                }
+            }
         }
         Ok(())
     }
@@ -92,7 +83,7 @@ impl Session {
     /// # Errors
     /// More bits than the vocabulary has.
     pub fn steer(&self, model: &PaliGemma, steering: Steering<'_>) -> Result<(), ModelError> {
-        Ok(self.picker.steer(&model.gpu, steering)?)
+        Ok(self.held.picker.steer(&model.gpu, steering)?)
     }
 
     /// What was found last: the token that [`Session::prefill`], [`Session::decode`] or
@@ -143,7 +134,9 @@ impl Session {
         self.begin(gpu, model, ids)?;
         let places = image_places(model, ids, images)?;
         let workspace = model.decoder.workspace(gpu, ids.len())?;
-        self.record_prefix(model, ids, images, &places, &workspace, taps)?;
+        let held = &self.held;
+        let prefix = held.record_prefix(model, ids, images, &places, &workspace, taps)?;
+        self.submit_first(gpu, &prefix.finish()?);
         self.prefix = ids.len();
         self.position = ids.len();
         self.take(model).await
@@ -172,7 +165,8 @@ impl Session {
     /// [`Session::steps_at_once`], nor than there is [room](Session::room) for.
     ///
     /// # Errors
-    /// As [`Session::submit`], or no steps or too many.
+    /// As [`Session::submit`], or no steps or too many, or more that draw than were given
+    /// [numbers](Steering::numbers) since the last submission.
     pub fn submit_some(&mut self, model: &PaliGemma, steps: usize) -> Result<(), ModelError> {
         if self.room() < steps {
             return Err(ModelError::PromptTooLong {
@@ -191,7 +185,11 @@ impl Session {
             return refused(format!("{steps} steps at once"));
         }
         let (gpu, turn) = (&model.gpu, self.under_way.turn());
-        let submission = self.picker.submit(gpu, &self.step, steps, turn);
+        let picker = &self.held.picker;
+        if !picker.has_numbers(steps) {
+            return refused(format!("{steps} steps without random numbers of their own"));
+        }
+        let submission = picker.submit(gpu, &self.step, steps, turn);
         self.under_way.push(submission, steps, 1);
         self.position += steps;
         Ok(())
@@ -207,7 +205,7 @@ impl Session {
     /// token before.
     #[must_use]
     pub fn steps_at_once(&self) -> usize {
-        self.picker.steps_at_once()
+        self.held.picker.steps_at_once()
     }
 
     /// Steps that were submitted and not taken.
@@ -245,7 +243,7 @@ impl Session {
         let ahead = self.under_way.clear() + positions;
         self.position = self.position.saturating_sub(ahead);
         let span = [self.position as u32, self.prefix as u32];
-        model.gpu.write_indices(&self.memory.span, &span)?;
+        model.gpu.write_indices(&self.held.memory.span, &span)?;
         match self.found.first() {
             Some(found) => self.put(model, found.id),
             None => Ok(()),
@@ -259,11 +257,11 @@ impl Session {
     pub async fn again(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
         let gpu = &model.gpu;
         let prefix = self.prefix as u32;
-        gpu.write_indices(&self.memory.span, &[prefix, prefix])?;
+        gpu.write_indices(&self.held.memory.span, &[prefix, prefix])?;
         self.position = self.prefix;
         let mut r = gpu.recorder();
-        let to = (&self.token, &self.memory.span, 0);
-        self.picker.record(&mut r, &self.first, to);
+        let to = (&self.held.token, &self.held.memory.span, 0);
+        self.held.picker.record(&mut r, &self.held.first, to);
         self.submit_first(gpu, &r.finish()?);
         self.take(model).await
     }
@@ -271,7 +269,10 @@ impl Session {
     /// Submits what finds the first token of an answer; whatever was under way is forgotten.
     fn submit_first(&mut self, gpu: &Gpu, program: &Program) {
         self.under_way.clear();
-        let submission = self.picker.submit(gpu, program, 1, self.under_way.turn());
+        let submission = self
+            .held
+            .picker
+            .submit(gpu, program, 1, self.under_way.turn());
         self.under_way.push(submission, 1, 0);
     }
 
@@ -286,7 +287,7 @@ impl Session {
     /// # Errors
     /// None that a token can cause.
     pub fn put(&self, model: &PaliGemma, token: u32) -> Result<(), ModelError> {
-        Ok(model.gpu.write_indices(&self.token, &[token])?)
+        Ok(model.gpu.write_indices(&self.held.token, &[token])?)
     }
 
     /// Becomes a copy of another session of the same capacity that has read the same prefix, and
@@ -302,12 +303,18 @@ impl Session {
     ) -> Result<(), ModelError> {
         let first = if with_prefix { 0 } else { other.prefix };
         let mut r = model.gpu.recorder();
-        for (to, from) in self.memory.caches.iter().zip(&other.memory.caches) {
+        for (to, from) in self
+            .held
+            .memory
+            .caches
+            .iter()
+            .zip(&other.held.memory.caches)
+        {
             r.copy_positions(from, to, first..other.position);
         }
         model.gpu.submit(&r.finish()?);
         let span = [other.position as u32, other.prefix as u32];
-        model.gpu.write_indices(&self.memory.span, &span)?;
+        model.gpu.write_indices(&self.held.memory.span, &span)?;
         self.stand_at(other.position, other.prefix);
         Ok(())
     }
@@ -319,7 +326,7 @@ impl Session {
     /// A GPU that fails.
     pub async fn read_caches(&self, model: &PaliGemma) -> Result<Vec<[Vec<f32>; 2]>, ModelError> {
         let mut layers = Vec::new();
-        for cache in &self.memory.caches {
+        for cache in &self.held.memory.caches {
             layers.push(model.gpu.read_cache(cache, self.position).await?);
         }
         Ok(layers)
@@ -343,42 +350,7 @@ impl Session {
         if let Some(&id) = stray {
             return Err(ModelError::TokenId { id, vocabulary });
         }
-        gpu.write_indices(&self.memory.span, &[0, ids.len() as u32])?;
-        Ok(())
-    }
-
-    fn record_prefix(
-        &mut self,
-        model: &PaliGemma,
-        ids: &[u32],
-        images: &[ImageFeatures],
-        places: &[Vec<u32>],
-        w: &Workspace,
-        taps: &mut Taps,
-    ) -> Result<(), ModelError> {
-        let gpu = &model.gpu;
-        let tokens = gpu.indices("ids", ids.len())?;
-        gpu.write_indices(&tokens, ids)?;
-        let mut r = gpu.recorder();
-        model.decoder.record_embedding(&mut r, &tokens, &w.hidden);
-        for (ImageFeatures(features), places) in images.iter().zip(places) {
-            let positions = gpu.indices("image positions", places.len())?;
-            gpu.write_indices(&positions, places)?;
-            r.scatter_rows(features, &positions, &w.hidden);
-        }
-        taps.tap(gpu, &mut r, || "text.inputs_embeds".to_owned(), &w.hidden)?;
-        model
-            .decoder
-            .record_layers(gpu, &mut r, w, &self.memory, ids.len(), None, taps)?;
-        model.decoder.record_logits(&mut r, w);
-        r.copy(&w.logits, &self.first);
-        let to = (&self.token, &self.memory.span, ids.len());
-        self.picker.record(&mut r, &w.logits, to);
-        if taps.is_wanted() {
-            let normed = model.decoder.record_final_norm(&mut r, w);
-            taps.tap(gpu, &mut r, || "text.final_norm".to_owned(), &normed)?;
-        }
-        self.submit_first(gpu, &r.finish()?);
+        gpu.write_indices(&self.held.memory.span, &[0, ids.len() as u32])?;
         Ok(())
     }
 
@@ -388,7 +360,7 @@ impl Session {
     /// No step under way, or a GPU that fails.
     pub async fn take(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
         if let Some(first) = self.under_way.to_await() {
-            match self.picker.take(&model.gpu, &first).await {
+            match self.held.picker.take(&model.gpu, &first).await {
                 Ok(found) => self.under_way.came_back(found),
                 Err(error) => {
                     // It has not happened, and nothing after it.
@@ -416,24 +388,10 @@ impl Session {
     }
 }
 
-/// One step of decoding, from the token last picked to the next.
-fn record_step(
-    model: &PaliGemma,
-    memory: &Memory,
-    token: &Indices,
-    picker: &Picker,
-    w: &Workspace,
-) -> Result<Program, ModelError> {
-    let gpu = &model.gpu;
-    let mut r = gpu.recorder();
-    model.decoder.record_embedding(&mut r, token, &w.hidden);
-    let normed = Some(&w.last_normed);
-    model
-        .decoder
-        .record_layers(gpu, &mut r, w, memory, 0, normed, &mut Taps::none())?;
-    model.decoder.record_last_head(&mut r, w);
-    picker.record(&mut r, &w.logits, (token, &memory.span, 1));
-    Ok(r.finish()?.for_replay())
+/// Positions of a cache that has room for so many.
+pub(crate) fn capacity_for(positions: usize, text: &TextConfig) -> usize {
+    let most = text.max_position_embeddings;
+    positions.next_multiple_of(CAPACITY_STEP).min(most)
 }
 
 impl PaliGemma {

@@ -65,12 +65,18 @@ impl Session {
     #[must_use]
     pub fn bytes_per_token(&self, model: &PaliGemma, position: usize) -> u64 {
         let sizes = model.sizes();
-        let seen = self.memory.caches.iter().enumerate().map(|(layer, cache)| {
-            let row = cache.bytes_per_position() as u64;
-            // Its own position is read as well.
-            let rows = model.decoder.window(layer).unwrap_or(usize::MAX);
-            row * rows.min(position + 1) as u64
-        });
+        let seen = self
+            .held
+            .memory
+            .caches
+            .iter()
+            .enumerate()
+            .map(|(layer, cache)| {
+                let row = cache.bytes_per_position() as u64;
+                // Its own position is read as well.
+                let rows = model.decoder.window(layer).unwrap_or(usize::MAX);
+                row * rows.min(position + 1) as u64
+            });
         sizes.decoder + sizes.head() + sizes.embedding_row + seen.sum::<u64>()
     }
 }

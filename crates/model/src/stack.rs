@@ -40,16 +40,6 @@ impl Stack {
     }
 }
 
-/// Whether a tensor is one of gates or ups.
-pub(crate) fn is_gated(name: &str) -> bool {
-    GATE_UP_PARTS.iter().any(|part| name.contains(part))
-}
-
-/// Whether a tensor is one of queries, keys or values.
-pub(crate) fn is_attended(name: &str) -> bool {
-    QKV_PARTS.iter().any(|part| name.contains(part))
-}
-
 /// A tensor as it is stored: name, rows, columns, storage.
 pub(crate) type Stored<'t> = (&'t str, usize, usize, Storage);
 

@@ -1,14 +1,13 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::pin::pin;
 
-use futures_util::{StreamExt, future, stream};
+use futures_util::future::{self, Either, LocalBoxFuture};
+use futures_util::{StreamExt, stream};
 use paligemma_checkpoint::{
-    Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage,
-    TextConfig, pack,
+    Checkpoint, CheckpointError, Packed, Pieces, Precision, Recipe, Source, Span, Storage, pack,
 };
-use paligemma_gpu::{
-    CachePrecision, Gpu, HostBytes, Matrix, MatrixRole, Planned, PlannedAttention, Tensor,
-};
+use paligemma_gpu::{CachePrecision, Gpu, GpuError, HostBytes, Matrix, Tensor};
 
 use crate::error::ModelError;
 use crate::model::ModelOptions;
@@ -18,13 +17,45 @@ use crate::stack::{self, Stack, Stored};
 /// Bytes asked of a source at a time: few requests for gigabytes, and still little memory.
 const PIECE: usize = 16 << 20;
 
-/// Bytes handed to the GPU before it is waited for: uploads are staged, and the staging must not
-/// grow with the model.
-const IN_FLIGHT: u64 = 64 << 20;
+/// Bytes handed to the GPU before those as many before them are waited for: uploads are staged, and the
+/// staging must not grow with the model.
+const BATCH: u64 = 32 << 20;
 
 /// Pieces that are read and checked at a time, while one before them is uploaded: a store, a hash
 /// and a GPU each wait for nobody else.
 const AHEAD: usize = 3;
+
+/// What was handed to the GPU and has not arrived: two batches at most, so that it has something to do
+/// while the next one is being made.
+struct Staged<'g> {
+    gpu: &'g Gpu,
+    bytes: u64,
+    before: Option<LocalBoxFuture<'g, Result<(), GpuError>>>,
+}
+
+impl<'g> Staged<'g> {
+    fn new(gpu: &'g Gpu) -> Self {
+        Self {
+            gpu,
+            bytes: 0,
+            before: None,
+        }
+    }
+
+    /// So many bytes were handed over.
+    async fn add(&mut self, bytes: u64) -> Result<(), ModelError> {
+        self.bytes += bytes;
+        if self.bytes < BATCH {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let batch = Box::pin(self.gpu.flush());
+        if let Some(before) = self.before.replace(batch) {
+            before.await?;
+        }
+        Ok(())
+    }
+}
 
 /// What the names of the decoder's layers begin with.
 const LAYERS: &str = "language_model.model.layers.";
@@ -37,7 +68,8 @@ const POSITION_EMBEDDING: &str = "vision_tower.vision_model.embeddings.position_
 /// are widened to f32.
 ///
 /// Projections of the same numbers are kept as one matrix (`stack.rs`), under the name of the
-/// whole; `places` tells where each of them lies.
+/// whole; `places` tells where each of them lies. A clone is the same memory.
+#[derive(Clone)]
 pub(crate) struct Weights {
     pub(crate) matrices: HashMap<String, Matrix>,
     pub(crate) vectors: HashMap<String, Tensor>,
@@ -93,16 +125,6 @@ impl Weights {
         Ok(weights)
     }
 
-    /// How the model will attend.
-    fn attention(&self, tensors: &[Stored<'_>], config: &TextConfig) -> PlannedAttention {
-        PlannedAttention {
-            cache: self.cache,
-            long: is_long(tensors),
-            soft_cap: config.attn_logit_softcapping.map(|cap| cap as f32),
-            queries_per_kv: config.num_attention_heads / config.num_key_value_heads.max(1),
-        }
-    }
-
     /// Where rows of a tensor go: the matrix and its row of the tensor's first one.
     fn matrix_of(&self, name: &str) -> Option<(&Matrix, usize)> {
         match self.places.get(name) {
@@ -122,17 +144,12 @@ impl Weights {
         }
     }
 
-    /// Sends a packed model to the GPU, piece by piece; `progress` hears the bytes so far.
-    pub(crate) async fn load_packed<P: Pieces>(
+    /// Room for a packed model.
+    pub(crate) async fn for_pieces(
         gpu: &Gpu,
-        pieces: &P,
-        config: &TextConfig,
+        pieces: &impl Pieces,
         options: &ModelOptions,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Self, ModelError>
-    where
-        P::Piece: HostBytes,
-    {
+    ) -> Result<Self, ModelError> {
         let plan = &pieces.manifest().plan;
         let tensors: Vec<_> = plan
             .tensors
@@ -142,15 +159,11 @@ impl Weights {
                 (tensor.name.as_str(), rows, columns, tensor.storage)
             })
             .collect();
-        let weights = Self::allocate(gpu, &tensors, options).await?;
-        let compiled = gpu.prepare(planned(&tensors), weights.attention(&tensors, config));
-        let uploaded = weights.upload_pieces(gpu, pieces, progress);
-        let (uploaded, _) = future::join(uploaded, compiled).await;
-        uploaded?;
-        Ok(weights)
+        Self::allocate(gpu, &tensors, options).await
     }
 
-    async fn upload_pieces<P: Pieces>(
+    /// Sends a packed model to the GPU, piece by piece; `progress` hears the bytes so far.
+    pub(crate) async fn upload_pieces<P: Pieces>(
         &self,
         gpu: &Gpu,
         pieces: &P,
@@ -162,11 +175,15 @@ impl Weights {
         let plan = &pieces.manifest().plan;
         let count = plan.pieces();
         let reads = stream::iter(0..count).map(|index| pieces.piece(index));
-        let mut read = pin!(reads.buffered(AHEAD));
+        let mut reads = pin!(reads.buffered(AHEAD));
+        let mut staged = Staged::new(gpu);
         let mut loaded = 0;
-        let mut in_flight = 0;
-        let mut next = read.next().await;
+        let mut waiting = VecDeque::new();
         for index in 0..count {
+            let next = match waiting.pop_front() {
+                Some(piece) => Some(piece),
+                None => reads.next().await,
+            };
             let Some(piece) = next else {
                 break;
             };
@@ -177,19 +194,23 @@ impl Weights {
                     let (_, columns) = tensor.extent();
                     self.write_span(gpu, (&tensor.name, columns), span, &piece)?;
                 }
-                let bytes = plan.piece_len(index) as u64;
-                loaded += bytes;
-                in_flight += bytes;
-                if in_flight >= IN_FLIGHT {
-                    gpu.finish().await?;
-                    in_flight = 0;
-                }
-                Ok::<_, ModelError>(())
+                staged.add(plan.piece_len(index) as u64).await
             };
-            let (following, uploaded) = future::join(read.next(), upload).await;
-            uploaded?;
+            // While the GPU is waited for, pieces are read and checked all the same.
+            let read = async {
+                while waiting.len() < AHEAD
+                    && let Some(piece) = reads.next().await
+                {
+                    waiting.push_back(piece);
+                }
+                future::pending::<Infallible>().await
+            };
+            match future::select(pin!(upload), pin!(read)).await {
+                Either::Left((uploaded, _)) => uploaded?,
+                Either::Right((never, _)) => match never {},
+            }
+            loaded += plan.piece_len(index) as u64;
             progress(loaded);
-            next = following;
         }
         Ok(gpu.finish().await?)
     }
@@ -211,15 +232,13 @@ impl Weights {
         Ok(())
     }
 
-    /// Streams the checkpoint to the GPU, a few rows at a time; `progress` hears the bytes so far.
-    pub(crate) async fn load<S: Source>(
+    /// Room for a checkpoint.
+    pub(crate) async fn for_checkpoint<S: Source>(
         gpu: &Gpu,
         checkpoint: &Checkpoint<S>,
         options: &ModelOptions,
-        progress: &mut dyn FnMut(u64),
     ) -> Result<Self, ModelError> {
         let recipe = options.recipe.as_ref().unwrap_or(&Recipe::AS_STORED);
-        let config = &checkpoint.config().text;
         let tensors = checkpoint.tensors();
         let stored: Vec<_> = tensors
             .iter()
@@ -228,23 +247,19 @@ impl Weights {
                 (tensor.name.as_str(), tensor.rows(), tensor.cols(), storage)
             })
             .collect();
-        let weights = Self::allocate(gpu, &stored, options).await?;
-        let compiled = gpu.prepare(planned(&stored), weights.attention(&stored, config));
-        let uploaded = weights.upload_slices(gpu, checkpoint, progress);
-        let (uploaded, _) = future::join(uploaded, compiled).await;
-        uploaded?;
-        Ok(weights)
+        Self::allocate(gpu, &stored, options).await
     }
 
-    async fn upload_slices<S: Source>(
+    /// Streams the checkpoint to the GPU, a few rows at a time; `progress` hears the bytes so far.
+    pub(crate) async fn upload_slices<S: Source>(
         &self,
         gpu: &Gpu,
         checkpoint: &Checkpoint<S>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ModelError> {
         let tensors = checkpoint.tensors();
+        let mut staged = Staged::new(gpu);
         let mut loaded = 0;
-        let mut in_flight = 0;
         let mut packed = Packed::default();
         let mut slices = checkpoint.slices(PIECE);
         while let Some(slice) = slices.next().await? {
@@ -264,12 +279,8 @@ impl Weights {
                     gpu.write_widened(&vector, slice.rows.start, tensor.dtype, &slice.bytes)?;
                 }
             }
+            staged.add(bytes).await?;
             loaded += bytes;
-            in_flight += bytes;
-            if in_flight >= IN_FLIGHT {
-                gpu.finish().await?;
-                in_flight = 0;
-            }
             progress(loaded);
         }
         Ok(gpu.finish().await?)
@@ -300,42 +311,6 @@ impl Weights {
     pub(crate) fn position_embedding(&mut self) -> Result<Tensor, ModelError> {
         self.vector(POSITION_EMBEDDING)
     }
-}
-
-/// The matrices there will be; one of several tensors comes as often as it has those.
-fn planned(tensors: &[Stored<'_>]) -> impl Iterator<Item = Planned> {
-    let find = |name: &str| {
-        let found = tensors.iter().find(|(other, ..)| *other == name);
-        found.map(|(_, rows, columns, storage)| (*rows, *columns, *storage))
-    };
-    tensors
-        .iter()
-        .filter_map(move |(name, rows, columns, storage)| {
-            let Storage::Matrix(precision) = storage else {
-                return None;
-            };
-            let role = match *name {
-                name if name.starts_with(LAYERS) && stack::is_gated(name) => MatrixRole::Gated,
-                name if name.starts_with(LAYERS) && stack::is_attended(name) => MatrixRole::Normed,
-                name if name.starts_with(LAYERS) => MatrixRole::Both,
-                name if name.starts_with("language_model.") => MatrixRole::Vocabulary,
-                _ => MatrixRole::Rows,
-            };
-            Some(Planned {
-                precision: *precision,
-                rows: stack::place(name, find).map_or(*rows, |whole| whole.rows),
-                columns: *columns,
-                role,
-            })
-        })
-}
-
-/// Pictures alone are more than 1,000 tokens.
-fn is_long(tensors: &[Stored<'_>]) -> bool {
-    let position = tensors
-        .iter()
-        .find(|(name, ..)| *name == POSITION_EMBEDDING);
-    position.is_some_and(|(_, patches, ..)| *patches > 1000)
 }
 
 /// Precision and columns of each matrix.

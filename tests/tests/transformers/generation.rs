@@ -4,7 +4,7 @@ use paligemma_engine::{CancelToken, Engine, GpuOptions, Prompt, RunRequest};
 
 use crate::expected::{Expected, MODELS, engine, engine_of_a_gpu, fixture, load, request};
 
-fn generate(engine: &mut Engine, expected: &Expected, count: usize) -> Vec<u32> {
+pub(crate) fn generate(engine: &mut Engine, expected: &Expected, count: usize) -> Vec<u32> {
     let ids = expected.ids("input_ids");
     let pixels = expected.pixels();
     request(&ids, pixels.len(), count, |request| {
@@ -100,29 +100,6 @@ fn a_token_allocates_nothing_on_the_gpu() {
         });
         assert!(made[0] > 0);
         assert_eq!(made[0], made[1]);
-    }
-}
-
-/// Whatever an answer needs has been compiled while the model loaded, with the kernels of GPUs for
-/// replayed steps, too.
-#[test]
-fn kernels_of_an_answer_are_compiled_ahead() {
-    for model in MODELS {
-        let gpus = |kernels| engine_of_a_gpu(model, kernels);
-        let engines = [
-            ("of CPUs", engine(model)),
-            ("of GPUs", gpus(None)),
-            ("norms", gpus(Some("tiled fours=16384 norms"))),
-            ("bytes", gpus(Some("dots fours=16384 bytes"))),
-        ];
-        for (kernels, mut engine) in engines {
-            let ready = engine.finish_preparing();
-            assert!(ready > 15, "{model}, {kernels}: {ready}");
-            let expected = Expected::read(model, "single");
-            assert_eq!(generate(&mut engine, &expected, 8).len(), 8);
-            let late = engine.compiled_late();
-            assert!(late.is_empty(), "{model}, {kernels}: {late:?}");
-        }
     }
 }
 

@@ -12,6 +12,7 @@
     reason = "shown when a test fails, or on request"
 )]
 
+mod ahead;
 mod expected;
 mod generation;
 mod lora;

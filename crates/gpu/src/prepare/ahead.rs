@@ -5,10 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use super::{Needed, Prepared};
+use super::Kernel;
 use crate::device::Gpu;
-use crate::pipelines::{Constants, Key, key};
-use crate::shader::Shader;
+use crate::pipelines::Key;
 
 /// Compiles pipelines of one kind ahead. The thread ends when nothing is left to do, and no later than
 /// this is dropped: a process that ends while a driver compiles may crash.
@@ -24,7 +23,7 @@ struct Shared<P> {
 }
 
 struct State<P> {
-    waiting: VecDeque<Order>,
+    waiting: VecDeque<Kernel>,
     compiling: Option<Key>,
     /// Until somebody needs them.
     ready: HashMap<Key, P>,
@@ -32,60 +31,30 @@ struct State<P> {
     running: bool,
 }
 
-/// A kernel that somebody will need.
-struct Order {
-    key: Key,
-    shader: &'static Shader,
-    constants: Box<Constants>,
-}
-
 impl Gpu {
-    /// None is ready yet.
-    pub(super) fn compile_ahead(&self, Needed { many, step }: &Needed) -> usize {
-        let order = |(shader, told): &Prepared| Order {
-            key: key(shader, told),
-            shader,
-            constants: told.as_slice().into(),
-        };
-        let all = many.iter().chain(step).map(order);
+    pub(super) fn compile_ahead(&self, kernels: Vec<Kernel>) {
         let compiler = self.0.compiler.clone();
+        let replays = self.replays();
         let pipelines = &self.0.pipelines;
-        let new = all.filter(|order| !pipelines.has(&order.key));
-        pipelines.ahead.begin(new, move |shader, constants| {
-            compiler.compile(shader, constants)
-        });
-        #[cfg(vulkan)]
-        if self.replays() {
-            let compiler = self.0.compiler.clone();
-            let pipelines = &self.0.vulkan_pipelines;
-            let all = step.iter().map(order);
-            let new = all.filter(|order| !pipelines.has(&order.key));
-            pipelines.ahead.begin(new, move |shader, constants| {
-                crate::vulkan::Pipeline::new(&compiler, shader, constants).map(std::sync::Arc::new)
-            });
-        }
-        0
+        let new = kernels.into_iter().filter(|it| !pipelines.has(&it.key));
+        let compile = move |kernel: &Kernel| compiler.compile_ahead(kernel, replays);
+        pipelines.ahead.begin(new, compile);
     }
 
-    /// Waits until what [`Gpu::prepare`] asked for is compiled, for tests; how many pipelines nobody has
-    /// needed yet.
+    /// Waits until what [`Gpu::prepare`] asked for is compiled, for tests; shaders of the kernels that nobody
+    /// has needed yet.
     #[doc(hidden)]
     #[must_use]
-    pub fn finish_preparing(&self) -> usize {
-        let ready = self.0.pipelines.ahead.finish();
-        #[cfg(vulkan)]
-        let ready = ready + self.0.vulkan_pipelines.ahead.finish();
-        ready
+    pub fn finish_preparing(&self) -> Vec<&'static str> {
+        let keys = self.0.pipelines.ahead.finish();
+        keys.into_iter().map(|(shader, _)| shader).collect()
     }
 
-    /// Shaders of the pipelines that were compiled when they were needed, not ahead, for tests.
+    /// Shaders of the kernels that were compiled when they were needed, not ahead, for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn compiled_late(&self) -> Vec<&'static str> {
-        let late = self.0.pipelines.late().into_iter();
-        #[cfg(vulkan)]
-        let late = late.chain(self.0.vulkan_pipelines.late());
-        late.collect()
+        self.0.pipelines.late()
     }
 }
 
@@ -116,21 +85,21 @@ impl<P> Shared<P> {
         self.changed.wait(state).unwrap_or_else(|e| e.into_inner())
     }
 
-    fn work(&self, make: &impl Fn(&'static Shader, &Constants) -> P) {
+    fn work(&self, make: &impl Fn(&Kernel) -> Option<P>) {
         loop {
-            let order = {
+            let kernel = {
                 let mut state = self.lock();
-                let Some(order) = state.waiting.pop_front() else {
+                let Some(kernel) = state.waiting.pop_front() else {
                     state.running = false;
                     break;
                 };
-                state.compiling = Some(order.key.clone());
-                order
+                state.compiling = Some(kernel.key.clone());
+                kernel
             };
-            let made = make(order.shader, &order.constants);
+            let made = make(&kernel);
             let mut state = self.lock();
             state.compiling = None;
-            state.ready.insert(order.key, made);
+            state.ready.extend(made.map(|made| (kernel.key, made)));
             self.changed.notify_all();
         }
     }
@@ -138,7 +107,7 @@ impl<P> Shared<P> {
     /// The kernel, if it is ready or being made. One that still waits is left to whoever asks.
     fn take(&self, key: &Key) -> Option<P> {
         let mut state = self.lock();
-        state.waiting.retain(|order| order.key != *key);
+        state.waiting.retain(|kernel| kernel.key != *key);
         while state.compiling.as_ref() == Some(key) {
             state = self.wait(state);
         }
@@ -167,20 +136,21 @@ impl<P> Drop for Ending<'_, P> {
 }
 
 impl<P: Send + 'static> Ahead<P> {
-    /// Has more kernels compiled, one after the other.
+    /// Has more kernels compiled, one after the other; one of which `make` makes nothing is left to whoever
+    /// needs it.
     fn begin(
         &self,
-        orders: impl Iterator<Item = Order>,
-        make: impl Fn(&'static Shader, &Constants) -> P + Send + 'static,
+        kernels: impl Iterator<Item = Kernel>,
+        make: impl Fn(&Kernel) -> Option<P> + Send + 'static,
     ) {
         let mut state = self.shared.lock();
-        for order in orders {
-            let key = &order.key;
+        for kernel in kernels {
+            let key = &kernel.key;
             let known = state.ready.contains_key(key)
                 || state.compiling.as_ref() == Some(key)
                 || state.waiting.iter().any(|it| it.key == *key);
             if !known {
-                state.waiting.push_back(order);
+                state.waiting.push_back(kernel);
             }
         }
         if state.waiting.is_empty() || std::mem::replace(&mut state.running, true) {
@@ -208,13 +178,13 @@ impl<P> Ahead<P> {
         self.shared.take(key)
     }
 
-    /// Waits until nothing is left to do; how many are ready and have not been needed yet.
-    fn finish(&self) -> usize {
+    /// Waits until nothing is left to do; what is ready and has not been needed yet.
+    fn finish(&self) -> Vec<Key> {
         let mut state = self.shared.lock();
         while state.compiling.is_some() || !state.waiting.is_empty() {
             state = self.shared.wait(state);
         }
-        state.ready.len()
+        state.ready.keys().cloned().collect()
     }
 
     fn join(&self) {
@@ -237,15 +207,17 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::shader::{ADD, ARGMAX, GEGLU};
+    use crate::pipelines::key;
+    use crate::shader::{ADD, ARGMAX, GEGLU, Shader};
 
     const ALL: [&Shader; 3] = [&ADD, &ARGMAX, &GEGLU];
 
-    fn order(shader: &'static Shader) -> Order {
-        Order {
+    fn kernel(shader: &'static Shader) -> Kernel {
+        Kernel {
             key: key(shader, &[]),
             shader,
-            constants: Box::new([]),
+            constants: Vec::new(),
+            replayed: false,
         }
     }
 
@@ -254,10 +226,10 @@ mod tests {
         let ahead = Ahead::default();
         let (tell, told) = channel();
         let (go, wait) = channel();
-        ahead.begin(ALL.into_iter().map(order), move |shader, _| {
-            tell.send(shader.name).unwrap();
+        ahead.begin(ALL.into_iter().map(kernel), move |kernel| {
+            tell.send(kernel.shader.name).unwrap();
             wait.recv().expect("it was told to go on");
-            shader.name
+            Some(kernel.shader.name)
         });
         (ahead, told, go)
     }
@@ -276,12 +248,14 @@ mod tests {
         });
         assert_eq!(told.recv().unwrap(), "geglu");
         go.send(()).unwrap();
-        assert_eq!(ahead.finish(), 1);
+        assert_eq!(ahead.finish().len(), 1);
         assert_eq!(ahead.take(&key(&GEGLU, &[])), Some("geglu"));
         // What is known is not made again, and what is new has a thread again.
-        ahead.begin([order(&ADD)].into_iter(), |shader, _| shader.name);
-        ahead.begin([order(&ADD)].into_iter(), |_, _| "again");
-        assert_eq!(ahead.finish(), 1);
+        ahead.begin([kernel(&ADD)].into_iter(), |kernel| {
+            Some(kernel.shader.name)
+        });
+        ahead.begin([kernel(&ADD)].into_iter(), |_| Some("again"));
+        assert_eq!(ahead.finish().len(), 1);
         assert_eq!(ahead.take(&key(&ADD, &[])), Some("add"));
     }
 
@@ -306,8 +280,10 @@ mod tests {
         assert_eq!(told.recv().unwrap(), "add");
         drop(go);
         assert_eq!(ahead.take(&key(&ADD, &[])), None);
-        assert_eq!(ahead.finish(), 0);
-        ahead.begin([order(&ADD)].into_iter(), |shader, _| shader.name);
-        assert_eq!(ahead.finish(), 1);
+        assert_eq!(ahead.finish(), []);
+        ahead.begin([kernel(&ADD)].into_iter(), |kernel| {
+            Some(kernel.shader.name)
+        });
+        assert_eq!(ahead.finish().len(), 1);
     }
 }

@@ -6,20 +6,17 @@ use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::{Needed, Prepared};
+use super::Kernel;
 use crate::device::Gpu;
 use crate::shader::Binding;
 
 impl Gpu {
-    pub(super) async fn compile_all(&self, Needed { many, step }: &Needed) -> usize {
+    pub(super) async fn compile_all(&self, kernels: &[Kernel]) -> usize {
         let Some(device) = self.0.device.as_webgpu() else {
             return 0;
         };
         let device: &JsValue = device.as_ref();
-        let begun = many
-            .iter()
-            .chain(step)
-            .map(|kernel| compile(device, kernel));
+        let begun = kernels.iter().map(|kernel| compile(device, kernel));
         let promises: Array = begun.filter_map(Result::ok).collect();
         // A kernel that does not compile is refused again, and told of, when it is used.
         let settled = JsFuture::from(Promise::all_settled(&promises)).await;
@@ -36,7 +33,8 @@ impl Gpu {
     }
 }
 
-fn compile(device: &JsValue, (shader, told): &Prepared) -> Result<JsValue, JsValue> {
+fn compile(device: &JsValue, kernel: &Kernel) -> Result<JsValue, JsValue> {
+    let shader = kernel.shader;
     let module = call(
         device,
         "createShaderModule",
@@ -61,9 +59,9 @@ fn compile(device: &JsValue, (shader, told): &Prepared) -> Result<JsValue, JsVal
     let groups = object(&[("bindGroupLayouts", Array::of1(&group).into())])?;
     let layout = call(device, "createPipelineLayout", &groups)?;
     let mut compute = vec![("module", module), ("entryPoint", "main".into())];
-    if !told.is_empty() {
-        let values: Vec<_> = told
-            .iter()
+    if !kernel.constants.is_empty() {
+        let constants = kernel.constants.iter();
+        let values: Vec<_> = constants
             .map(|(id, value)| (*id, (*value).into()))
             .collect();
         compute.push(("constants", object(&values)?));

@@ -8,7 +8,7 @@ use wgpu::naga;
 
 use super::Vulkan;
 use crate::device::Gpu;
-use crate::pipelines::{Compiler, Constants, key, layout_entries};
+use crate::pipelines::{Compiler, Constants, layout_entries};
 use crate::program::Bound;
 use crate::shader::Shader;
 
@@ -50,10 +50,14 @@ impl Used {
 }
 
 impl Pipeline {
-    /// The one that was made before, or a new one.
+    /// The one that was made before, or a new one, of what wgpu has made a pipeline of.
     fn of(gpu: &Gpu, shader: &'static Shader, constants: &Constants) -> Option<Arc<Self>> {
-        let make = || Self::new(&gpu.0.compiler, shader, constants).map(Arc::new);
-        gpu.0.vulkan_pipelines.get(key(shader, constants), make)
+        let made = gpu.pipeline(shader, constants);
+        let again = made.vulkan.get_or_init(|| {
+            gpu.0.pipelines.came_late(shader.name);
+            Self::new(&gpu.0.compiler, shader, constants).map(Arc::new)
+        });
+        again.clone()
     }
 
     pub(super) fn raw(
@@ -62,7 +66,7 @@ impl Pipeline {
         Some((self.pipeline.as_ref()?, self.layout.as_ref()?))
     }
 
-    /// As [`Compiler::compile`] makes it.
+    /// As [`Compiler::compile`] makes it, after it has: wgpu checks what this does not.
     pub(crate) fn new(
         compiler: &Compiler,
         shader: &'static Shader,

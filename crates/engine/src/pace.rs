@@ -189,6 +189,9 @@ mod tests {
                 for refused in [0, 5] {
                     assert!(session.submit_some(&model, refused).is_err());
                 }
+                // Numbers serve one submission.
+                let draws = session.submit(&model).is_err();
+                assert_eq!(draws, found.is_empty(), "with numbers of others");
                 assert_eq!(session.is_replayed(), gpu.replays());
                 found.push(wanted.iter().map(|one| one.id).collect::<Vec<_>>());
             }

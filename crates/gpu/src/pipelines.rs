@@ -162,29 +162,32 @@ impl Compiler {
         }
     }
 
-    /// The same on another thread, and what replay wants of it; none if it is refused, of which then
-    /// nobody hears: that is told to whoever needs it.
+    /// The same on another thread; none if it is refused, of which then nobody hears: that is told to
+    /// whoever needs it. (But a device that is lost over it is lost.)
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn compile_ahead(&self, kernel: &Kernel, replays: bool) -> Option<Arc<Pipeline>> {
-        let Kernel {
-            shader, constants, ..
-        } = kernel;
-        let [invalid, internal] = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal]
-            .map(|filter| self.device.push_error_scope(filter));
-        let made = self.compile(shader, constants);
-        // Outside a browser both are there at once.
-        let refused = [internal.pop(), invalid.pop()]
-            .map(|it| pin!(it).poll(&mut Context::from_waker(Waker::noop())));
-        if !matches!(refused, [Poll::Ready(None), Poll::Ready(None)]) {
-            return None;
+    pub(crate) fn compile_ahead(&self, kernel: &Kernel) -> Option<Arc<Pipeline>> {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [OutOfMemory, Validation, Internal].map(|it| self.device.push_error_scope(it));
+        let made = self.compile(kernel.shader, &kernel.constants);
+        // Outside a browser what a scope has caught is there at once. The last is the first to end.
+        let mut refused = false;
+        for scope in scopes.into_iter().rev() {
+            let caught = pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop()));
+            refused |= !matches!(caught, Poll::Ready(None));
         }
+        (!refused).then(|| Arc::new(made))
+    }
+
+    /// What replay wants of it beside that.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn compile_for_replay(&self, kernel: &Kernel, made: &Pipeline) {
         #[cfg(vulkan)]
-        if replays && kernel.replayed {
-            made.vulkan.get_or_init(|| {
-                crate::vulkan::Pipeline::new(self, shader, constants).map(Arc::new)
-            });
+        if kernel.replayed {
+            let make = || crate::vulkan::Pipeline::new(self, kernel.shader, &kernel.constants);
+            made.vulkan.get_or_init(|| make().map(Arc::new));
         }
-        Some(Arc::new(made))
+        #[cfg(not(vulkan))]
+        let _ = (kernel, made);
     }
 }
 

@@ -7,6 +7,8 @@ pub(crate) struct Queue {
     queue: wgpu::Queue,
     /// Something was written since the last submission; wgpu holds it back until the next one.
     written: Cell<bool>,
+    /// Nothing is written: see [`Gpu::sketch`](crate::Gpu::sketch).
+    pub(crate) sketching: Cell<bool>,
 }
 
 impl Queue {
@@ -14,13 +16,16 @@ impl Queue {
         Self {
             queue,
             written: Cell::new(false),
+            sketching: Cell::new(false),
         }
     }
 
     /// Writes before whatever is submitted from now on.
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
-        self.queue.write_buffer(buffer, at, bytes);
-        self.written.set(true);
+        if !self.sketching.get() {
+            self.queue.write_buffer(buffer, at, bytes);
+            self.written.set(true);
+        }
     }
 
     pub(crate) fn submit(

@@ -64,6 +64,9 @@ impl Gpu {
     }
 
     fn submit_slices(&self, programs: &[&Program], last: Option<&Step>) -> Submission {
+        if self.0.queue.sketching.get() {
+            return Submission(None);
+        }
         let device = &self.0.device;
         let mut index = None;
         let timed = programs.iter().filter(|program| self.submit_timed(program));

@@ -92,10 +92,12 @@ impl MaskDecoder {
             exit: conv("decoder.12", 16, 1, 1)?,
         };
         let mut needed = Needed::default();
-        let mut r = gpu.recorder();
-        decoder.record(&mut r, &[[0; CODES]])?;
-        needed.add(r, false)?;
-        gpu.prepare(needed).await;
+        gpu.sketch(|| {
+            let mut r = gpu.recorder();
+            decoder.record(&mut r, &[[0; CODES]])?;
+            needed.add(r, false)
+        })?;
+        gpu.prepare_meanwhile(needed);
         gpu.finish().await?;
         Ok(decoder)
     }

@@ -112,9 +112,9 @@ impl PaliGemma {
         &self,
         uploaded: impl Future<Output = Result<(), ModelError>>,
     ) -> Result<(), ModelError> {
-        // What is too large for this GPU is refused when it is asked for.
-        let needed = self.kernels().unwrap_or_default();
-        let (uploaded, _) = future::join(uploaded, self.gpu.prepare(needed)).await;
+        // In this order: natively an upload is through when it is first polled.
+        let prepared = self.gpu.prepare(self.kernels());
+        let (_, uploaded) = future::join(prepared, uploaded).await;
         uploaded
     }
 

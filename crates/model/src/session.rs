@@ -1,5 +1,5 @@
 use paligemma_checkpoint::TextConfig;
-use paligemma_gpu::{Gpu, GpuError, Program, Recorder, Tensor};
+use paligemma_gpu::{Gpu, GpuError, Program, Recorder, Submission, Tensor};
 
 use crate::error::ModelError;
 use crate::held::Held;
@@ -136,7 +136,7 @@ impl Session {
         let workspace = model.decoder.workspace(gpu, ids.len())?;
         let held = &self.held;
         let prefix = held.record_prefix(model, ids, images, &places, &workspace, taps)?;
-        self.submit_first(gpu, &prefix.finish()?);
+        self.submit_first(gpu, &prefix.finish()?)?;
         self.prefix = ids.len();
         self.position = ids.len();
         self.take(model).await
@@ -145,7 +145,7 @@ impl Session {
     /// Reads the token last picked and returns the next one.
     ///
     /// # Errors
-    /// No room left, or a GPU that fails.
+    /// As [`Session::submit`], or a GPU that fails.
     pub async fn decode(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
         self.submit(model)?;
         self.take(model).await
@@ -156,7 +156,8 @@ impl Session {
     /// order; [`Session::may_submit`] says whether another step can be under way.
     ///
     /// # Errors
-    /// No room left, or as much under way as there may be.
+    /// No room left, as much under way as there may be, or more steps that draw than were given
+    /// [numbers](Steering::numbers) since the last submission.
     pub fn submit(&mut self, model: &PaliGemma) -> Result<(), ModelError> {
         self.submit_some(model, 1)
     }
@@ -165,8 +166,7 @@ impl Session {
     /// [`Session::steps_at_once`], nor than there is [room](Session::room) for.
     ///
     /// # Errors
-    /// As [`Session::submit`], or no steps or too many, or more that draw than were given
-    /// [numbers](Steering::numbers) since the last submission.
+    /// As [`Session::submit`], or no steps or too many.
     pub fn submit_some(&mut self, model: &PaliGemma, steps: usize) -> Result<(), ModelError> {
         if self.room() < steps {
             return Err(ModelError::PromptTooLong {
@@ -174,22 +174,13 @@ impl Session {
                 context: self.context,
             });
         }
-        let refused = |detail| {
-            let kernel = "submit";
-            Err(ModelError::Gpu(GpuError::Shape { kernel, detail }))
-        };
         if !self.may_submit() {
             return refused(format!("{SUBMISSIONS_UNDER_WAY} submissions are under way"));
         }
         if !(1..=self.steps_at_once()).contains(&steps) {
             return refused(format!("{steps} steps at once"));
         }
-        let (gpu, turn) = (&model.gpu, self.under_way.turn());
-        let picker = &self.held.picker;
-        if !picker.has_numbers(steps) {
-            return refused(format!("{steps} steps without random numbers of their own"));
-        }
-        let submission = picker.submit(gpu, &self.step, steps, turn);
+        let submission = self.submit_to(&model.gpu, &self.step, steps)?;
         self.under_way.push(submission, steps, 1);
         self.position += steps;
         Ok(())
@@ -262,18 +253,29 @@ impl Session {
         let mut r = gpu.recorder();
         let to = (&self.held.token, &self.held.memory.span, 0);
         self.held.picker.record(&mut r, &self.held.first, to);
-        self.submit_first(gpu, &r.finish()?);
+        self.submit_first(gpu, &r.finish()?)?;
         self.take(model).await
     }
 
     /// Submits what finds the first token of an answer; whatever was under way is forgotten.
-    fn submit_first(&mut self, gpu: &Gpu, program: &Program) {
+    fn submit_first(&mut self, gpu: &Gpu, program: &Program) -> Result<(), ModelError> {
         self.under_way.clear();
-        let submission = self
-            .held
-            .picker
-            .submit(gpu, program, 1, self.under_way.turn());
+        let submission = self.submit_to(gpu, program, 1)?;
         self.under_way.push(submission, 1, 0);
+        Ok(())
+    }
+
+    fn submit_to(
+        &self,
+        gpu: &Gpu,
+        program: &Program,
+        steps: usize,
+    ) -> Result<Submission, ModelError> {
+        let picker = &self.held.picker;
+        if !picker.has_numbers(steps) {
+            return refused(format!("{steps} steps without random numbers of their own"));
+        }
+        Ok(picker.submit(gpu, program, steps, self.under_way.turn()))
     }
 
     /// Stands elsewhere from now on; whatever was under way is forgotten.
@@ -386,6 +388,11 @@ impl Session {
             }
         }
     }
+}
+
+fn refused<T>(detail: String) -> Result<T, ModelError> {
+    let kernel = "submit";
+    Err(ModelError::Gpu(GpuError::Shape { kernel, detail }))
 }
 
 /// Positions of a cache that has room for so many.

@@ -25,6 +25,9 @@ const BATCH: u64 = 32 << 20;
 /// and a GPU each wait for nobody else.
 const AHEAD: usize = 3;
 
+/// Pieces that wait for their upload, checked.
+const WAITING: usize = 2;
+
 /// What was handed to the GPU and has not arrived: two batches at most, so that it has something to do
 /// while the next one is being made.
 struct Staged<'g> {
@@ -198,7 +201,7 @@ impl Weights {
             };
             // While the GPU is waited for, pieces are read and checked all the same.
             let read = async {
-                while waiting.len() < AHEAD
+                while waiting.len() < WAITING
                     && let Some(piece) = reads.next().await
                 {
                     waiting.push_back(piece);

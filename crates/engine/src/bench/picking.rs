@@ -23,7 +23,7 @@ pub(super) fn picks_token(kernel: &str) -> bool {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use paligemma_gpu::GpuOptions;
-    use paligemma_model::{PickOne, Picking, Sampling, Session};
+    use paligemma_model::{PickOne, Picking, Sampling, Session, Steering};
     use pollster::block_on;
 
     use super::picks_token;
@@ -63,6 +63,11 @@ mod tests {
             session.assume(&model, 4).expect("a position");
             block_on(gpu.finish()).expect("a GPU");
             gpu.start_profile();
+            let steering = Steering {
+                numbers: &[0.5],
+                ..Steering::default()
+            };
+            session.steer(&model, steering).expect("a number");
             block_on(session.decode(&model)).expect("a token");
             let times = block_on(gpu.take_profile(&|| true)).expect("times");
             let count = |picks: bool| -> usize {

@@ -11,7 +11,7 @@ use crate::pipelines::Key;
 
 /// Compiles pipelines of one kind ahead. The thread ends when nothing is left to do, and no later than
 /// this is dropped: a process that ends while a driver compiles may crash.
-pub(crate) struct Ahead<P> {
+pub(crate) struct Ahead<P: Clone> {
     shared: Arc<Shared<P>>,
     thread: RefCell<Option<JoinHandle<()>>>,
 }
@@ -32,13 +32,18 @@ struct State<P> {
 }
 
 impl Gpu {
-    pub(super) fn compile_ahead(&self, kernels: Vec<Kernel>) {
-        let compiler = self.0.compiler.clone();
-        let replays = self.replays();
+    pub(super) fn compile_ahead(&self, mut kernels: Vec<Kernel>) {
         let pipelines = &self.0.pipelines;
-        let new = kernels.into_iter().filter(|it| !pipelines.has(&it.key));
-        let compile = move |kernel: &Kernel| compiler.compile_ahead(kernel, replays);
-        pipelines.ahead.begin(new, compile);
+        kernels.retain(|kernel| !pipelines.has(&kernel.key));
+        for kernel in &mut kernels {
+            kernel.replayed &= self.replays();
+        }
+        let (compiler, also) = (self.0.compiler.clone(), self.0.compiler.clone());
+        pipelines.ahead.begin(
+            kernels,
+            move |kernel| compiler.compile_ahead(kernel),
+            move |kernel, made| also.compile_for_replay(kernel, made),
+        );
     }
 
     /// Waits until what [`Gpu::prepare`] asked for is compiled, for tests; shaders of the kernels that nobody
@@ -58,7 +63,7 @@ impl Gpu {
     }
 }
 
-impl<P> Default for Ahead<P> {
+impl<P: Clone> Default for Ahead<P> {
     fn default() -> Self {
         let state = State {
             waiting: VecDeque::new(),
@@ -76,7 +81,7 @@ impl<P> Default for Ahead<P> {
     }
 }
 
-impl<P> Shared<P> {
+impl<P: Clone> Shared<P> {
     fn lock(&self) -> MutexGuard<'_, State<P>> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -85,12 +90,13 @@ impl<P> Shared<P> {
         self.changed.wait(state).unwrap_or_else(|e| e.into_inner())
     }
 
-    fn work(&self, make: &impl Fn(&Kernel) -> Option<P>) {
+    fn work(&self, make: &impl Fn(&Kernel) -> Option<P>, then: &impl Fn(&Kernel, &P)) {
         loop {
             let kernel = {
                 let mut state = self.lock();
                 let Some(kernel) = state.waiting.pop_front() else {
                     state.running = false;
+                    self.changed.notify_all();
                     break;
                 };
                 state.compiling = Some(kernel.key.clone());
@@ -99,8 +105,14 @@ impl<P> Shared<P> {
             let made = make(&kernel);
             let mut state = self.lock();
             state.compiling = None;
-            state.ready.extend(made.map(|made| (kernel.key, made)));
+            if let Some(made) = &made {
+                state.ready.insert(kernel.key.clone(), made.clone());
+            }
             self.changed.notify_all();
+            drop(state);
+            if let Some(made) = &made {
+                then(&kernel, made);
+            }
         }
     }
 
@@ -125,9 +137,9 @@ impl<P> Shared<P> {
 }
 
 /// Lets go of those who wait for a thread that panics.
-struct Ending<'a, P>(&'a Shared<P>);
+struct Ending<'a, P: Clone>(&'a Shared<P>);
 
-impl<P> Drop for Ending<'_, P> {
+impl<P: Clone> Drop for Ending<'_, P> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.give_up();
@@ -135,13 +147,14 @@ impl<P> Drop for Ending<'_, P> {
     }
 }
 
-impl<P: Send + 'static> Ahead<P> {
+impl<P: Clone + Send + 'static> Ahead<P> {
     /// Has more kernels compiled, one after the other; one of which `make` makes nothing is left to whoever
-    /// needs it.
+    /// needs it. `then` goes on with one that whoever needs it may have already.
     fn begin(
         &self,
-        kernels: impl Iterator<Item = Kernel>,
+        kernels: Vec<Kernel>,
         make: impl Fn(&Kernel) -> Option<P> + Send + 'static,
+        then: impl Fn(&Kernel, &P) + Send + 'static,
     ) {
         let mut state = self.shared.lock();
         for kernel in kernels {
@@ -161,7 +174,7 @@ impl<P: Send + 'static> Ahead<P> {
         let shared = self.shared.clone();
         let work = move || {
             let ending = Ending(&shared);
-            ending.0.work(&make);
+            ending.0.work(&make, &then);
         };
         let thread = std::thread::Builder::new().name("paligemma compiles".to_owned());
         match thread.spawn(work) {
@@ -172,7 +185,7 @@ impl<P: Send + 'static> Ahead<P> {
     }
 }
 
-impl<P> Ahead<P> {
+impl<P: Clone> Ahead<P> {
     /// As [`Shared::take`].
     pub(crate) fn take(&self, key: &Key) -> Option<P> {
         self.shared.take(key)
@@ -181,7 +194,7 @@ impl<P> Ahead<P> {
     /// Waits until nothing is left to do; what is ready and has not been needed yet.
     fn finish(&self) -> Vec<Key> {
         let mut state = self.shared.lock();
-        while state.compiling.is_some() || !state.waiting.is_empty() {
+        while state.running {
             state = self.shared.wait(state);
         }
         state.ready.keys().cloned().collect()
@@ -195,7 +208,7 @@ impl<P> Ahead<P> {
     }
 }
 
-impl<P> Drop for Ahead<P> {
+impl<P: Clone> Drop for Ahead<P> {
     fn drop(&mut self) {
         self.shared.lock().waiting.clear();
         self.join();
@@ -226,11 +239,15 @@ mod tests {
         let ahead = Ahead::default();
         let (tell, told) = channel();
         let (go, wait) = channel();
-        ahead.begin(ALL.into_iter().map(kernel), move |kernel| {
-            tell.send(kernel.shader.name).unwrap();
-            wait.recv().expect("it was told to go on");
-            Some(kernel.shader.name)
-        });
+        ahead.begin(
+            ALL.map(kernel).into(),
+            move |kernel: &Kernel| {
+                tell.send(kernel.shader.name).unwrap();
+                wait.recv().expect("it was told to go on");
+                Some(kernel.shader.name)
+            },
+            |_, _| (),
+        );
         (ahead, told, go)
     }
 
@@ -251,10 +268,8 @@ mod tests {
         assert_eq!(ahead.finish().len(), 1);
         assert_eq!(ahead.take(&key(&GEGLU, &[])), Some("geglu"));
         // What is known is not made again, and what is new has a thread again.
-        ahead.begin([kernel(&ADD)].into_iter(), |kernel| {
-            Some(kernel.shader.name)
-        });
-        ahead.begin([kernel(&ADD)].into_iter(), |_| Some("again"));
+        ahead.begin(vec![kernel(&ADD)], |it| Some(it.shader.name), |_, _| ());
+        ahead.begin(vec![kernel(&ADD)], |_| Some("again"), |_, _| ());
         assert_eq!(ahead.finish().len(), 1);
         assert_eq!(ahead.take(&key(&ADD, &[])), Some("add"));
     }
@@ -281,9 +296,7 @@ mod tests {
         drop(go);
         assert_eq!(ahead.take(&key(&ADD, &[])), None);
         assert_eq!(ahead.finish(), []);
-        ahead.begin([kernel(&ADD)].into_iter(), |kernel| {
-            Some(kernel.shader.name)
-        });
+        ahead.begin(vec![kernel(&ADD)], |it| Some(it.shader.name), |_, _| ());
         assert_eq!(ahead.finish().len(), 1);
     }
 }

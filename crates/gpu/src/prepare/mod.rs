@@ -29,8 +29,7 @@ pub(crate) struct Kernel {
 }
 
 impl Needed {
-    /// Adds those of what was recorded, of which nothing is submitted. What it will be is perhaps to be
-    /// replayed: see [`Program::for_replay`](crate::Program::for_replay).
+    /// Adds those of what was recorded. As a program it is perhaps to be replayed: see [`Program::for_replay`](crate::Program::for_replay).
     ///
     /// # Errors
     /// Whatever failed while it was recorded.
@@ -61,11 +60,23 @@ impl Needed {
 }
 
 impl Gpu {
+    /// Does what needs no memory but for its shapes, to know what would be recorded: until it ends, buffers
+    /// are next to nothing, however large they are said to be, and nothing is written or submitted.
+    pub fn sketch<T>(&self, record: impl FnOnce() -> T) -> T {
+        let sketch = Sketch(self);
+        self.0.queue.sketching.set(true);
+        let recorded = record();
+        drop(sketch);
+        recorded
+    }
+
     /// Has kernels compiled beside whatever else is going on, a model's loading above all. Nothing depends
     /// on it: a kernel that is not ready is compiled when it is used. Returns how many were asked for
     /// and how many are ready. In a browser, which compiles them all at once, this ends when they are;
     /// elsewhere none is ready yet, as a thread compiles one after the other, for as long as it takes or
     /// this device lives.
+    ///
+    /// It begins when this is first polled.
     pub async fn prepare(&self, needed: Needed) -> [usize; 2] {
         let asked = needed.0.len();
         #[cfg(target_arch = "wasm32")]
@@ -76,5 +87,27 @@ impl Gpu {
             0
         };
         [asked, ready]
+    }
+
+    /// The same, for whoever does not wait.
+    pub fn prepare_meanwhile(&self, needed: Needed) {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let gpu = self.clone();
+            wasm_bindgen_futures::spawn_local(async move {
+                gpu.prepare(needed).await;
+            });
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        self.compile_ahead(needed.0);
+    }
+}
+
+/// As long as it lives.
+struct Sketch<'g>(&'g Gpu);
+
+impl Drop for Sketch<'_> {
+    fn drop(&mut self) {
+        self.0.0.queue.sketching.set(false);
     }
 }

@@ -2,14 +2,17 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod ahead;
+#[path = "../support/mod.rs"]
 mod support;
+#[path = "../twins/mod.rs"]
 mod twins;
 
 use paligemma_checkpoint::Precision;
 use paligemma_gpu::shader::{ALL, Binding, Feature};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Needed, Normed,
-    Program, Recorder, Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Normed, Program,
+    Recorder, Variants,
 };
 use support::compare::assert_agrees;
 use support::random::{Rng, for_every_cache};
@@ -320,76 +323,6 @@ async fn attention_is_its_twin() {
         let actual = gpu.read_tensor(&y).await.unwrap();
         assert_agrees(&format!("serial {serial}"), &actual, &expected);
     }
-}
-
-/// What is compiled ahead is what the browser accepts, each kernel once, and one that was compiled ahead
-/// computes.
-#[wasm_bindgen_test]
-async fn kernels_are_compiled_ahead() {
-    let plain = open().await;
-    let with_all = Gpu::open(&GpuOptions::default()).await.unwrap();
-    for (gpu, variants, least) in [
-        (&plain, "registers lanes=4", 6),
-        (&with_all, "half lanes=4 subgroups", 6),
-        (&with_all, "tiled fours=131072 bytes", 8),
-        (&with_all, "tiled fours=131072 norms", 6),
-    ] {
-        gpu.set_variants(variants.parse().unwrap());
-        let q4 = Precision::Q4 { group: 32 };
-        let w = gpu.matrix("weights", 128, 64, q4).unwrap();
-        let [row, normed] = [(); 2].map(|()| gpu.tensor("row", 1, 64).unwrap());
-        let [rows, products] = [64, 128].map(|columns| gpu.tensor("rows", 40, columns).unwrap());
-        let y = gpu.tensor("product", 1, 128).unwrap();
-        let gated = gpu.tensor("gated", 1, 64).unwrap();
-        let cache = gpu.kv_cache(1, 64, 32, CachePrecision::F16).unwrap();
-        let span = gpu.indices("span", 2).unwrap();
-        let attended = gpu.tensor("attended", 1, 64).unwrap();
-        let layout = Heads {
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 32,
-            rotary: None,
-        };
-        let how = Attention {
-            heads: 2,
-            scale: 1.0,
-            soft_cap: Some(50.0),
-            window: None,
-        };
-        let recorded = || {
-            let mut r = gpu.recorder();
-            r.embed(&span, &w, 1.0, &row);
-            r.linear(&rows, &w, Linear::default(), &products);
-            r.rms_norm(&row, &normed, 1e-6, false, &normed);
-            r.linear(&normed, &w, Linear::default(), &y);
-            r.linear_geglu(&normed, &w, &gated);
-            r.decode_attention(&y, layout, &cache, &span, how, &attended);
-            r
-        };
-        let mut needed = Needed::default();
-        for replayed in [false, true] {
-            needed.add(recorded(), replayed).unwrap();
-        }
-        let [asked, ready] = gpu.prepare(needed).await;
-        assert!((least..least + 4).contains(&asked), "{variants}: {asked}");
-        assert_eq!(asked, ready, "{variants}");
-    }
-    let x = upload::tensor(&plain, 8, &[1.0; 8]);
-    let y = upload::tensor(&plain, 8, &[2.0; 8]);
-    let add = || {
-        let mut r = plain.recorder();
-        r.add(&x, &y);
-        r
-    };
-    let mut needed = Needed::default();
-    needed.add(add(), false).unwrap();
-    assert_eq!(plain.prepare(needed).await, [1, 1]);
-    plain.submit(&add().finish().unwrap());
-    assert_eq!(plain.read_tensor(&y).await.unwrap(), [3.0; 8]);
-    // What cannot be recorded is told, and nothing of it prepared.
-    let mut r = plain.recorder();
-    r.add(&x, &upload::tensor(&plain, 4, &[1.0; 4]));
-    assert!(Needed::default().add(r, false).is_err());
 }
 
 /// A step of decoding: every precision of the cache, its keys in one go and shared out.

@@ -12,16 +12,16 @@ use crate::{open, upload};
 async fn kernels_are_compiled_ahead() {
     let plain = open().await;
     let with_all = Gpu::open(&GpuOptions::default()).await.unwrap();
-    for (gpu, variants, least) in [
-        (&plain, "registers lanes=4", 6),
-        (&with_all, "half lanes=4 subgroups", 6),
-        (&with_all, "tiled fours=131072 bytes", 8),
-        (&with_all, "tiled fours=131072 norms", 6),
+    for (gpu, variants) in [
+        (&plain, "registers lanes=4"),
+        (&with_all, "half lanes=4 subgroups"),
+        (&with_all, "tiled fours=131072 bytes"),
+        (&with_all, "tiled fours=131072 norms"),
     ] {
         gpu.set_variants(variants.parse().unwrap());
         let q4 = Precision::Q4 { group: 32 };
         let w = gpu.matrix("weights", 128, 64, q4).unwrap();
-        let [row, normed] = [(); 2].map(|()| gpu.tensor("row", 1, 64).unwrap());
+        let [row, scale, normed] = [(); 3].map(|()| gpu.tensor("row", 1, 64).unwrap());
         let [rows, products] = [64, 128].map(|columns| gpu.tensor("rows", 40, columns).unwrap());
         let y = gpu.tensor("product", 1, 128).unwrap();
         let gated = gpu.tensor("gated", 1, 64).unwrap();
@@ -44,7 +44,7 @@ async fn kernels_are_compiled_ahead() {
             let mut r = gpu.recorder();
             r.embed(&span, &w, 1.0, &row);
             r.linear(&rows, &w, Linear::default(), &products);
-            r.rms_norm(&row, &normed, 1e-6, false, &normed);
+            r.rms_norm(&row, &scale, 1e-6, false, &normed);
             r.linear(&normed, &w, Linear::default(), &y);
             r.linear_geglu(&normed, &w, &gated);
             r.decode_attention(&y, layout, &cache, &span, how, &attended);
@@ -55,7 +55,8 @@ async fn kernels_are_compiled_ahead() {
             needed.add(recorded(), replayed).unwrap();
         }
         let [asked, ready] = gpu.prepare(needed).await;
-        assert!((least..least + 4).contains(&asked), "{variants}: {asked}");
+        // Each once: six were recorded twice, and what packs a row may be one of its own.
+        assert!((6..10).contains(&asked), "{variants}: {asked}");
         assert_eq!(asked, ready, "{variants}");
     }
     let x = upload::tensor(&plain, 8, &[1.0; 8]);

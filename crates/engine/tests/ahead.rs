@@ -10,7 +10,7 @@ use paligemma_gpu::{Gpu, GpuOptions};
 use paligemma_model::{ModelOptions, PaliGemma};
 use pollster::block_on;
 
-/// When the first weights have arrived, compiling has begun; and it takes no memory but theirs.
+/// When the first weights have arrived, compiling has begun, and nothing else has been compiled.
 #[test]
 fn kernels_are_compiled_while_weights_arrive() {
     let gpu = block_on(Gpu::open(&GpuOptions::default())).unwrap();

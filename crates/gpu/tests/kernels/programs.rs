@@ -2,8 +2,8 @@
 
 use paligemma_checkpoint::{Dtype, Precision};
 use paligemma_gpu::{
-    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Normed, Program,
-    Tensor, Variants,
+    Attention, CachePrecision, Gpu, GpuOptions, Heads, Linear, MatmulVariant, Needed, Normed,
+    Program, Tensor, Variants,
 };
 use pollster::block_on;
 
@@ -263,6 +263,43 @@ fn what_begins_is_zero() {
     let indices = gpu.indices("fresh", 3).unwrap();
     assert_eq!((indices.len(), indices.is_empty()), (3, false));
     assert_eq!(read_indices(&gpu, &indices), [0; 3]);
+}
+
+/// A sketch leaves no trace, however large what it makes is said to be, and ends however it ends.
+#[test]
+fn a_sketch_writes_and_submits_nothing() {
+    let gpu = open();
+    let [x, y] = [1.0, 2.0].map(|number| upload::tensor(&gpu, 8, &[number; 8]));
+    let program = {
+        let mut r = gpu.recorder();
+        r.add(&x, &y);
+        r.finish().unwrap()
+    };
+    let needed = gpu.sketch(|| {
+        gpu.write(&x, 0, &[5.0; 8]).unwrap();
+        gpu.submit(&program);
+        // 64 GB; a thousandth of that would be written.
+        let large = (0..500).map(|_| gpu.tensor("large", 4096, 8192).unwrap());
+        let large: Vec<Tensor> = large.collect();
+        let rows = large[0].slice_rows(4000..4096).unwrap();
+        gpu.write(&rows, 0, &vec![1.0; 96 * 8192]).unwrap();
+        let mut r = gpu.recorder();
+        r.add(&large[0], &large[1]);
+        let mut needed = Needed::default();
+        needed.add(r, false).unwrap();
+        // What is too large for a binding is so here, too.
+        assert!(gpu.tensor("larger", 4097, 8192).is_err());
+        needed
+    });
+    assert_eq!(block_on(gpu.prepare(needed)), [1, 0]);
+    assert_eq!(read(&gpu, &y), [2.0; 8]);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        gpu.sketch(|| panic!("on purpose"))
+    }));
+    assert!(panicked.is_err());
+    gpu.submit(&program);
+    assert_eq!(read(&gpu, &y), [3.0; 8]);
+    assert!(gpu.finish_preparing().is_empty(), "it was compiled before");
 }
 
 #[test]

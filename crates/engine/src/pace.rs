@@ -94,7 +94,7 @@ impl Pace {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use paligemma_gpu::GpuOptions;
-    use paligemma_model::{PickOne, Picking, Sampling, Scored, Steering};
+    use paligemma_model::{PickOne, Picking, Sampling, Scored, Steering, Taps};
     use pollster::block_on;
 
     use super::*;
@@ -190,8 +190,18 @@ mod tests {
                     assert!(session.submit_some(&model, refused).is_err());
                 }
                 // Numbers serve one submission.
-                let draws = session.submit(&model).is_err();
-                assert_eq!(draws, found.is_empty(), "with numbers of others");
+                let draws = found.is_empty();
+                let refused = session.submit(&model).is_err();
+                assert_eq!(refused, draws, "with numbers of others");
+                // And a refusal changes nothing.
+                if draws {
+                    stand(&mut session);
+                    assert!(block_on(session.again(&model)).is_err());
+                    assert!(
+                        block_on(session.prefill(&model, &[3], &[], &mut Taps::none())).is_err()
+                    );
+                    assert_eq!(one(&mut session, 0), wanted[0]);
+                }
                 assert_eq!(session.is_replayed(), gpu.replays());
                 found.push(wanted.iter().map(|one| one.id).collect::<Vec<_>>());
             }

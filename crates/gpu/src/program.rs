@@ -27,6 +27,7 @@ pub(crate) fn stretch(rows: usize, cost_of_a_row: u64, slice: u64) -> usize {
 const UNIFORM_ALIGNMENT: usize = 256;
 
 /// Recorded GPU work: pipelines, bind groups and copies, ready to be submitted again and again.
+#[derive(Default)]
 pub struct Program {
     // Before the steps: it waits for the GPU, which uses their buffers.
     pub(crate) replay: Replay,

@@ -1,5 +1,5 @@
 use paligemma_checkpoint::TextConfig;
-use paligemma_gpu::{Gpu, GpuError, Program, Recorder, Submission, Tensor};
+use paligemma_gpu::{Gpu, GpuError, Program, Recorder, Tensor};
 
 use crate::error::ModelError;
 use crate::held::Held;
@@ -122,7 +122,8 @@ impl Session {
     ///
     /// # Errors
     /// Ids outside the vocabulary, image tokens that do not match `images`, more ids than
-    /// [`Session::capacity`], or a GPU that fails.
+    /// [`Session::capacity`], a token that is drawn without a [number](Steering::numbers), or a GPU that
+    /// fails.
     pub async fn prefill(
         &mut self,
         model: &PaliGemma,
@@ -131,12 +132,13 @@ impl Session {
         taps: &mut Taps,
     ) -> Result<u32, ModelError> {
         let gpu = &model.gpu;
+        self.check_numbers(1)?;
         self.begin(gpu, model, ids)?;
         let places = image_places(model, ids, images)?;
         let workspace = model.decoder.workspace(gpu, ids.len())?;
         let held = &self.held;
         let prefix = held.record_prefix(model, ids, images, &places, &workspace, taps)?;
-        self.submit_first(gpu, &prefix.finish()?)?;
+        self.submit_first(gpu, &prefix.finish()?);
         self.prefix = ids.len();
         self.position = ids.len();
         self.take(model).await
@@ -180,7 +182,9 @@ impl Session {
         if !(1..=self.steps_at_once()).contains(&steps) {
             return refused(format!("{steps} steps at once"));
         }
-        let submission = self.submit_to(&model.gpu, &self.step, steps)?;
+        self.check_numbers(steps)?;
+        let (gpu, turn) = (&model.gpu, self.under_way.turn());
+        let submission = self.held.picker.submit(gpu, &self.step, steps, turn);
         self.under_way.push(submission, steps, 1);
         self.position += steps;
         Ok(())
@@ -244,38 +248,33 @@ impl Session {
     /// Forgets the answer so far and picks its first token anew, without reading the prefix again.
     ///
     /// # Errors
-    /// A GPU that fails.
+    /// A token that is drawn without a [number](Steering::numbers), or a GPU that fails.
     pub async fn again(&mut self, model: &PaliGemma) -> Result<u32, ModelError> {
         let gpu = &model.gpu;
+        self.check_numbers(1)?;
         let prefix = self.prefix as u32;
         gpu.write_indices(&self.held.memory.span, &[prefix, prefix])?;
         self.position = self.prefix;
         let mut r = gpu.recorder();
         let to = (&self.held.token, &self.held.memory.span, 0);
         self.held.picker.record(&mut r, &self.held.first, to);
-        self.submit_first(gpu, &r.finish()?)?;
+        self.submit_first(gpu, &r.finish()?);
         self.take(model).await
     }
 
     /// Submits what finds the first token of an answer; whatever was under way is forgotten.
-    fn submit_first(&mut self, gpu: &Gpu, program: &Program) -> Result<(), ModelError> {
+    fn submit_first(&mut self, gpu: &Gpu, program: &Program) {
         self.under_way.clear();
-        let submission = self.submit_to(gpu, program, 1)?;
+        let picker = &self.held.picker;
+        let submission = picker.submit(gpu, program, 1, self.under_way.turn());
         self.under_way.push(submission, 1, 0);
-        Ok(())
     }
 
-    fn submit_to(
-        &self,
-        gpu: &Gpu,
-        program: &Program,
-        steps: usize,
-    ) -> Result<Submission, ModelError> {
-        let picker = &self.held.picker;
-        if !picker.has_numbers(steps) {
-            return refused(format!("{steps} steps without random numbers of their own"));
+    fn check_numbers(&self, steps: usize) -> Result<(), ModelError> {
+        match self.held.picker.has_numbers(steps) {
+            true => Ok(()),
+            false => refused(format!("{steps} steps without random numbers of their own")),
         }
-        Ok(picker.submit(gpu, program, steps, self.under_way.turn()))
     }
 
     /// Stands elsewhere from now on; whatever was under way is forgotten.

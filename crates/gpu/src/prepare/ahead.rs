@@ -159,10 +159,9 @@ impl<P: Clone + Send + 'static> Ahead<P> {
         let mut state = self.shared.lock();
         for kernel in kernels {
             let key = &kernel.key;
-            let known = state.ready.contains_key(key)
-                || state.compiling.as_ref() == Some(key)
-                || state.waiting.iter().any(|it| it.key == *key);
-            if !known {
+            if let Some(known) = state.waiting.iter_mut().find(|it| it.key == *key) {
+                known.replayed |= kernel.replayed;
+            } else if !state.ready.contains_key(key) && state.compiling.as_ref() != Some(key) {
                 state.waiting.push_back(kernel);
             }
         }

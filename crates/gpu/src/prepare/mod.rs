@@ -60,14 +60,13 @@ impl Needed {
 }
 
 impl Gpu {
-    /// Does what needs no memory but for its shapes, to know what would be recorded: until it ends, buffers
-    /// are next to nothing, however large they are said to be, and nothing is written or submitted.
+    /// Records what will be, for what can be told from it: until this ends, buffers are next to nothing,
+    /// however large they are said to be, programs do nothing, and nothing is written or submitted. What is
+    /// made meanwhile is of no use afterwards. Nothing is to be read or waited for.
     pub fn sketch<T>(&self, record: impl FnOnce() -> T) -> T {
-        let sketch = Sketch(self);
-        self.0.queue.sketching.set(true);
-        let recorded = record();
-        drop(sketch);
-        recorded
+        let sketching = &self.0.queue.sketching;
+        let _sketch = Sketch(self, sketching.replace(true));
+        record()
     }
 
     /// Has kernels compiled beside whatever else is going on, a model's loading above all. Nothing depends
@@ -89,7 +88,7 @@ impl Gpu {
         [asked, ready]
     }
 
-    /// The same, for whoever does not wait.
+    /// The same, for whoever does not wait. A browser keeps this device until it is done.
     pub fn prepare_meanwhile(&self, needed: Needed) {
         #[cfg(target_arch = "wasm32")]
         {
@@ -103,11 +102,11 @@ impl Gpu {
     }
 }
 
-/// As long as it lives.
-struct Sketch<'g>(&'g Gpu);
+/// A sketch as long as it lives, and whether it is part of another.
+struct Sketch<'g>(&'g Gpu, bool);
 
 impl Drop for Sketch<'_> {
     fn drop(&mut self) {
-        self.0.0.queue.sketching.set(false);
+        self.0.0.queue.sketching.set(self.1);
     }
 }

@@ -273,12 +273,13 @@ fn a_sketch_writes_and_submits_nothing() {
     let program = {
         let mut r = gpu.recorder();
         r.add(&x, &y);
-        r.finish().unwrap()
+        r.finish().unwrap().for_replay()
     };
     let needed = gpu.sketch(|| {
+        gpu.sketch(|| ()); // within another
         gpu.write(&x, 0, &[5.0; 8]).unwrap();
         gpu.submit(&program);
-        // 64 GB; a thousandth of that would be written.
+        // 64 GiB, which few machines have.
         let large = (0..500).map(|_| gpu.tensor("large", 4096, 8192).unwrap());
         let large: Vec<Tensor> = large.collect();
         let rows = large[0].slice_rows(4000..4096).unwrap();
@@ -287,6 +288,9 @@ fn a_sketch_writes_and_submits_nothing() {
         r.add(&large[0], &large[1]);
         let mut needed = Needed::default();
         needed.add(r, false).unwrap();
+        let mut r = gpu.recorder();
+        r.add(&large[0], &large[1]);
+        gpu.submit(&r.finish().unwrap());
         // What is too large for a binding is so here, too.
         assert!(gpu.tensor("larger", 4097, 8192).is_err());
         needed
